@@ -1,0 +1,165 @@
+//! What a cloud can do, as data, and the check that refuses before any request what it cannot.
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, ErrorKind,
+    spec::{Mebibytes, MilliCpu, ProbeCheck, ServiceSpec},
+};
+
+/// What a cloud can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capabilities {
+    /// Earlier versions stay and can serve again.
+    pub revisions: bool,
+    /// Logs can be followed.
+    pub logs_follow: bool,
+    /// A service may be open to anyone or closed.
+    pub public_access: bool,
+    /// Health checks by gRPC.
+    pub grpc_probe: bool,
+    /// Which sizes there are; the pairs that the cloud documents.
+    pub sizes: Vec<Size>,
+    /// Below this CPU an instance takes one request at a time.
+    pub single_request_below: Option<MilliCpu>,
+    /// Requests that one instance may take at the same time, at the most; `None` = not settable.
+    pub max_concurrency: Option<u32>,
+    /// Instances at the most.
+    pub max_instances: u32,
+}
+
+/// A range of CPU and the range of memory that goes with it; both ends are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Smallest CPU.
+    pub cpu_from: MilliCpu,
+    /// Largest CPU.
+    pub cpu_to: MilliCpu,
+    /// Smallest memory.
+    pub memory_from: Mebibytes,
+    /// Largest memory.
+    pub memory_to: Mebibytes,
+}
+
+impl Size {
+    fn has_cpu(&self, cpu: MilliCpu) -> bool {
+        (self.cpu_from..=self.cpu_to).contains(&cpu)
+    }
+    fn has_memory(&self, memory: Mebibytes) -> bool {
+        (self.memory_from..=self.memory_to).contains(&memory)
+    }
+}
+
+/// Everything in `spec` that this cloud refuses; empty when it can be deployed.
+pub fn check(capabilities: &Capabilities, spec: &ServiceSpec) -> Vec<Error> {
+    let mut errors = Vec::new();
+    errors.extend(check_size(capabilities, spec));
+    errors.extend(check_scaling(capabilities, spec));
+    if spec.public == Some(true) && !capabilities.public_access {
+        errors.push(unsupported("service.public", "this cloud has no access control for a service"));
+    }
+    let probes = &spec.workload.main.probes;
+    for (path, probe) in [("health.startup", &probes.startup), ("health.liveness", &probes.liveness)] {
+        let grpc = probe.as_ref().is_some_and(|probe| matches!(probe.check, ProbeCheck::Grpc { .. }));
+        if grpc && !capabilities.grpc_probe {
+            errors.push(unsupported(path, "this cloud has no gRPC health checks").hint("use an http or tcp check"));
+        }
+    }
+    errors
+}
+
+fn check_size(capabilities: &Capabilities, spec: &ServiceSpec) -> Option<Error> {
+    let sizes = &capabilities.sizes;
+    let (cpu, memory) = (spec.workload.main.cpu, spec.workload.main.memory);
+    if let Some(cpu) = cpu
+        && !sizes.iter().any(|size| size.has_cpu(cpu))
+    {
+        return Some(
+            invalid("resources.cpu", format!("cpu {cpu} is outside what this cloud has"))
+                .hint(format!("use one of {}", cpu_ranges(sizes))),
+        );
+    }
+    let memory = memory?;
+    let fitting: Vec<&Size> = sizes.iter().filter(|size| cpu.is_none_or(|cpu| size.has_cpu(cpu))).collect();
+    if fitting.iter().any(|size| size.has_memory(memory)) {
+        return None;
+    }
+    let from = fitting.iter().map(|size| size.memory_from).min()?;
+    let to = fitting.iter().map(|size| size.memory_to).max()?;
+    let with = cpu.map(|cpu| format!(" with cpu {cpu}")).unwrap_or_default();
+    Some(
+        invalid("resources.memory", format!("memory {memory} is outside what this cloud has{with}"))
+            .hint(format!("use {from} to {to}{with}")),
+    )
+}
+
+/// `0.08 to 1, 2, 4`: ranges that touch are one.
+fn cpu_ranges(sizes: &[Size]) -> String {
+    let mut ranges: Vec<(MilliCpu, MilliCpu)> = Vec::new();
+    for size in sizes {
+        match ranges.last_mut() {
+            Some((_, to)) if to.0 + 1 >= size.cpu_from.0 => *to = size.cpu_to,
+            _ => ranges.push((size.cpu_from, size.cpu_to)),
+        }
+    }
+    let texts: Vec<String> = ranges
+        .into_iter()
+        .map(|(from, to)| if from == to { from.to_string() } else { format!("{from} to {to}") })
+        .collect();
+    texts.join(", ")
+}
+
+fn check_scaling(capabilities: &Capabilities, spec: &ServiceSpec) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let scaling = &spec.scaling;
+    match (scaling.concurrency, capabilities.max_concurrency) {
+        (Some(_), None) => {
+            errors.push(unsupported("scaling.concurrency", "this cloud has no limit of concurrent requests"))
+        }
+        (Some(asked), Some(max)) if !(1..=max).contains(&asked) => errors.push(
+            invalid("scaling.concurrency", format!("concurrency {asked} is outside what this cloud has"))
+                .hint(format!("use 1 to {max}")),
+        ),
+        _ => {}
+    }
+    if let (Some(limit), Some(cpu)) = (capabilities.single_request_below, spec.workload.main.cpu)
+        && cpu < limit
+        && scaling.concurrency != Some(1)
+    {
+        let path = if scaling.concurrency.is_some() { "scaling.concurrency" } else { "resources.cpu" };
+        errors
+            .push(invalid(path, format!("cpu {cpu} goes only with concurrency 1")).hint(format!(
+                "write `concurrency = 1` under [scaling], or `cpu = {limit}` or more under [resources]"
+            )));
+    }
+    for (path, count) in [("scaling.min", scaling.min), ("scaling.max", scaling.max)] {
+        if let Some(count) = count
+            && count > capabilities.max_instances
+        {
+            let max = capabilities.max_instances;
+            errors.push(
+                invalid(path, format!("{count} instances are more than this cloud has"))
+                    .hint(format!("use at most {max}")),
+            );
+        }
+    }
+    if scaling.max == Some(0) {
+        errors.push(invalid("scaling.max", "0 instances at the most could serve nothing").hint("use 1 or more"));
+    }
+    if let (Some(min), Some(max)) = (scaling.min, scaling.max)
+        && min > max
+    {
+        errors.push(
+            invalid("scaling.min", format!("min {min} is more than max {max}")).hint(format!("use {max} or less")),
+        );
+    }
+    errors
+}
+
+fn invalid(path: &str, message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::ConfigInvalid, message).at_field(path)
+}
+
+fn unsupported(path: &str, message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Unsupported, message).at_field(path)
+}

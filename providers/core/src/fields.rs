@@ -1,0 +1,99 @@
+//! A spec as a flat map of named fields, in the words of carrack.toml: `env.LOG_LEVEL`, `resources.cpu`.
+//!
+//! Diff, ownership and receipts all work on these names, so a field that is listed here is known to all of them.
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::spec::{EnvValue, Probe, ProbeCheck, ServiceSpec};
+
+/// The name of a field, never its value.
+pub type FieldPath = String;
+
+/// The tables whose entries are owned one by one.
+pub const KEYED_TABLES: [&str; 2] = ["env", "labels"];
+
+/// The keyed table that `path` is an entry of: `env` for `env.LOG_LEVEL`.
+pub fn keyed_table(path: &str) -> Option<&'static str> {
+    let (table, _) = path.split_once('.')?;
+    KEYED_TABLES.into_iter().find(|keyed| *keyed == table)
+}
+
+/// A value as it may be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FieldValue {
+    /// Text for people.
+    Shown(String),
+    /// A value that is never shown.
+    Redacted,
+}
+
+impl fmt::Display for FieldValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shown(text) => f.write_str(text),
+            Self::Redacted => f.write_str("(hidden)"),
+        }
+    }
+}
+
+/// Every field that `spec` sets.
+pub fn fields(spec: &ServiceSpec) -> BTreeMap<FieldPath, FieldValue> {
+    let mut map = BTreeMap::new();
+    let main = &spec.workload.main;
+    let mut put = |path: &str, value: Option<String>| {
+        if let Some(text) = value {
+            map.insert(path.to_owned(), FieldValue::Shown(text));
+        }
+    };
+    put("image", main.image.as_ref().map(|image| image.0.clone()));
+    put("service.port", spec.port.map(|port| port.to_string()));
+    put("service.public", spec.public.map(|public| public.to_string()));
+    put("service.command", main.command.as_ref().map(words));
+    put("service.args", main.args.as_ref().map(words));
+    put("service_account", spec.workload.service_account.clone());
+    put("resources.cpu", main.cpu.map(|cpu| cpu.to_string()));
+    put("resources.memory", main.memory.map(|memory| memory.to_string()));
+    put("scaling.min", spec.scaling.min.map(|n| n.to_string()));
+    put("scaling.max", spec.scaling.max.map(|n| n.to_string()));
+    put("scaling.concurrency", spec.scaling.concurrency.map(|n| n.to_string()));
+    put("health.startup", main.probes.startup.as_ref().map(probe));
+    put("health.liveness", main.probes.liveness.as_ref().map(probe));
+    for (name, value) in &main.env {
+        put(&format!("env.{name}"), Some(env(value)));
+    }
+    for (name, value) in &spec.workload.labels {
+        put(&format!("labels.{name}"), Some(value.clone()));
+    }
+    map
+}
+
+fn words(words: &Vec<String>) -> String {
+    format!("{words:?}")
+}
+
+fn env(value: &EnvValue) -> String {
+    match value {
+        EnvValue::Plain(text) => format!("{text:?}"),
+        EnvValue::Secret(secret) => format!("secret `{}` version {}", secret.name, secret.version),
+    }
+}
+
+fn probe(probe: &Probe) -> String {
+    let port = |port: &Option<u16>| port.map(|port| format!(":{port}")).unwrap_or_default();
+    let check = match &probe.check {
+        ProbeCheck::Http { path, port: other } => format!("http {}{path}", port(other)),
+        ProbeCheck::Tcp { port: other } => format!("tcp{}", port(other).replace(':', " ")),
+        ProbeCheck::Grpc { port: other, service } => {
+            format!("grpc{} {}", port(other), service.as_deref().unwrap_or_default()).trim_end().to_owned()
+        }
+    };
+    format!(
+        "{check}, every {}s, timeout {}s, {} failures, delay {}s",
+        probe.period.as_secs(),
+        probe.timeout.as_secs(),
+        probe.failures,
+        probe.delay.as_secs()
+    )
+}

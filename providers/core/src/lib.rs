@@ -1,0 +1,37 @@
+//! The contract between Carrack and a cloud: words, pure rules, and the one apply loop.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`spec`] | what a service shall be, neutral of any cloud |
+//! | [`fields`] | a spec as a flat map of named fields |
+//! | [`diff`] | what differs between two specs |
+//! | [`ownership`] | which live fields are ours to change: the three-way rule |
+//! | [`observed`], [`receipt`] | what is live, and what a deploy wrote about itself |
+//! | [`plan`] | typed steps from observed to desired |
+//! | [`capability`] | what a cloud can do, and the check against it |
+//! | [`provider`] | the trait that every cloud implements |
+//! | [`run`] | the loop that applies a plan |
+//! | [`retry`], [`poll`] | the only places that sleep |
+//! | [`event`], [`error`] | what users see, and the exit codes |
+//! | [`memory`] | a backend in memory, the reference for the contract suite |
+//!
+//! Nothing here does I/O, knows a cloud, or reads the environment.
+#![warn(missing_docs)]
+
+pub mod capability;
+pub mod diff;
+pub mod error;
+pub mod event;
+pub mod fields;
+pub mod memory;
+pub mod observed;
+pub mod ownership;
+pub mod plan;
+pub mod poll;
+pub mod provider;
+pub mod receipt;
+pub mod retry;
+pub mod run;
+pub mod spec;
+
+pub use error::{Error, ErrorKind, Result};

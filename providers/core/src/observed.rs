@@ -1,0 +1,89 @@
+//! What is live.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    receipt::Receipt,
+    spec::{ImageRef, RevisionId, ServiceSpec},
+};
+
+/// The answer to one look at a service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Observed {
+    /// `None` when it does not exist.
+    pub service: Option<ObservedService>,
+    /// The version of what was read.
+    pub fingerprint: Fingerprint,
+}
+
+/// A live service.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ObservedService {
+    /// The live resource as it was read, so that unknown fields survive an edit.
+    pub raw: serde_json::Value,
+    /// What the last deploy recorded; `None` when Carrack never deployed it.
+    pub receipt: Option<Receipt>,
+    /// The live resource in neutral words.
+    pub spec: ServiceSpec,
+    /// Who gets how much traffic now.
+    pub traffic: TrafficSplit,
+    /// The revision made last.
+    pub latest: Option<RevisionId>,
+    /// The revision made last that became ready.
+    pub latest_ready: Option<RevisionId>,
+    /// Where it answers.
+    pub url: Option<String>,
+    /// Whether it is as it was last asked to be.
+    pub readiness: Readiness,
+}
+
+/// Percent of the traffic by revision; the sum is 100, or 0 when nothing serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TrafficSplit(pub BTreeMap<RevisionId, u8>);
+
+/// Whether the cloud has done what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readiness {
+    /// Done.
+    Ready,
+    /// Still at it; the cloud's words.
+    Progressing(String),
+    /// It gave up; the cloud's words.
+    Failed(String),
+}
+
+/// Opaque version of what was read (an etag, a generation); `apply` sends it back as a precondition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fingerprint(pub String);
+
+/// One service in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSummary {
+    /// The cloud's name of it; services of others may have names that ours may not.
+    pub name: String,
+    /// Where it answers.
+    pub url: Option<String>,
+    /// Whether it is as it was last asked to be.
+    pub readiness: Readiness,
+    /// Whether Carrack deployed it.
+    pub ours: bool,
+}
+
+/// One revision in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// The cloud's name of it.
+    pub id: RevisionId,
+    /// What it runs.
+    pub image: ImageRef,
+    /// Its share of the traffic.
+    pub percent: u8,
+    /// Whether it can serve.
+    pub readiness: Readiness,
+    /// When it was made, RFC 3339.
+    pub created: String,
+}

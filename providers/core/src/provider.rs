@@ -1,0 +1,112 @@
+//! The trait that every cloud implements.
+use std::{fmt, pin::Pin, time::Duration};
+
+use async_trait::async_trait;
+use futures_core::Stream;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::{
+    Result,
+    capability::Capabilities,
+    event::Ctx,
+    observed::{Fingerprint, Observed, Revision, ServiceSummary},
+    plan::{Intent, Outcome, Plan, Step},
+    spec::{ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef},
+};
+
+/// A boxed stream.
+pub type BoxStream<'a, T> = Pin<Box<dyn Stream<Item = T> + Send + 'a>>;
+
+/// One cloud, bound to its account and region at construction.
+#[async_trait]
+pub trait Provider: fmt::Debug + Send + Sync + 'static {
+    /// Which backend this is.
+    fn id(&self) -> ProviderId;
+
+    /// What this cloud can do.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// The full name of a service here.
+    fn service_ref(&self, service: &ServiceName) -> ServiceRef;
+
+    /// Reads the live service. Idempotent. A service that does not exist is no error.
+    async fn observe(&self, cx: &Ctx, service: &ServiceName) -> Result<Observed>;
+
+    /// Lists the services of this place, by name. Idempotent.
+    async fn services(&self, cx: &Ctx) -> Result<Vec<ServiceSummary>>;
+
+    /// Lists the service's revisions, newest first. Idempotent. Empty when the service does not exist.
+    async fn revisions(&self, cx: &Ctx, service: &ServiceName) -> Result<Vec<Revision>>;
+
+    /// Reads log lines, oldest first; with `follow` it never ends by itself. Idempotent.
+    fn logs<'a>(&'a self, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>>;
+
+    /// Decides what to do. Pure: no I/O, no clock, no environment. The plan is empty when nothing differs.
+    fn plan(&self, service: &ServiceName, intent: &Intent, observed: &Observed) -> Result<Plan>;
+
+    /// Performs exactly one step of a plan that this provider made, and waits until the cloud has done it.
+    ///
+    /// `at` is the fingerprint after the step before; the first step's is the plan's base. A live state that is
+    /// not `at` is an error of kind `Conflict`, and nothing is written.
+    async fn apply(&self, cx: &Ctx, plan: &Plan, step: &Step, at: &Fingerprint) -> Result<Outcome>;
+
+    /// The registry that this cloud pulls from.
+    fn registry(&self) -> &dyn Registry;
+}
+
+/// A cloud's image registry.
+#[async_trait]
+pub trait Registry: fmt::Debug + Send + Sync {
+    /// Where an image of this name goes when the file does not say (`HOST/PROJECT/REPO/NAME`).
+    fn default_repository(&self, image: &str) -> String;
+
+    /// Credentials for the registry that holds `image`; `None` when it is not one of this cloud's. Idempotent.
+    async fn login(&self, cx: &Ctx, image: &ImageRef) -> Result<Option<RegistryAuth>>;
+
+    /// Makes the repository that holds `image` when it is missing; says whether it is there only now. Idempotent.
+    async fn ensure_repository(&self, cx: &Ctx, image: &ImageRef) -> Result<bool>;
+}
+
+/// Name and password for a registry. The password is wiped from memory and never shown.
+#[derive(Clone)]
+pub struct RegistryAuth {
+    /// The user name.
+    pub user: String,
+    /// The password or token.
+    pub password: Zeroizing<String>,
+}
+
+impl fmt::Debug for RegistryAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RegistryAuth({}, REDACTED)", self.user)
+    }
+}
+
+/// Which log lines.
+#[derive(Clone, Debug, Default)]
+pub struct LogQuery {
+    /// Go on with new lines as they come.
+    pub follow: bool,
+    /// Only lines this young.
+    pub since: Option<Duration>,
+    /// Only this revision's.
+    pub revision: Option<RevisionId>,
+    /// Also a line for each request that the service answered.
+    pub requests: bool,
+    /// The newest so many; `None` = the provider's page.
+    pub tail: Option<usize>,
+}
+
+/// One log line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// RFC 3339.
+    pub at: String,
+    /// Whose.
+    pub revision: Option<RevisionId>,
+    /// The cloud's word for its weight: `DEFAULT`, `ERROR`.
+    pub severity: String,
+    /// What was written.
+    pub text: String,
+}
