@@ -1,0 +1,359 @@
+//! One client: token, user agent, retry, and the answer turned into a value or an error.
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use carrack_core::{
+    Error, ErrorKind, Result,
+    error::RequestInfo,
+    event::Ctx,
+    poll::bounded,
+    retry::{RetryPolicy, retry},
+};
+use reqwest::{
+    Method, StatusCode,
+    header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use url::Url;
+
+use crate::{
+    endpoint::{Endpoint, is_loopback},
+    redact,
+    token::TokenCache,
+};
+
+/// How a client is made.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions {
+    /// A server that stands in for the clouds.
+    pub endpoint: Option<Endpoint>,
+    /// For tests: faster retries.
+    pub retry: RetryPolicy,
+}
+
+/// Sends requests. Cheap to clone; clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    direct: reqwest::Client,
+    proxied: reqwest::Client,
+    endpoint: Option<Endpoint>,
+    retry: RetryPolicy,
+}
+
+/// Makes the body anew for each attempt, so that a streamed file can be sent again.
+pub type MakeBody = Arc<dyn Fn() -> Result<reqwest::Body> + Send + Sync>;
+
+/// What a request carries.
+#[derive(Clone, Default)]
+pub enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Bytes in memory.
+    Bytes(Bytes),
+    /// A stream, made anew for each attempt.
+    Stream(MakeBody),
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("Empty"),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// Turns an answer that is not a success into an error; a cloud reads its own error body here.
+pub type Classify = fn(&Response) -> Error;
+
+/// One request, to the cloud's real URL.
+#[derive(Clone, Debug)]
+pub struct Request {
+    method: Method,
+    url: String,
+    query: Vec<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+    token: Option<TokenCache>,
+    idempotent: bool,
+    classify: Classify,
+    accept: &'static [u16],
+    timeout: Option<Duration>,
+    once: bool,
+}
+
+impl Request {
+    /// A request; GET, HEAD, PUT and DELETE are taken as idempotent.
+    pub fn new(method: Method, url: impl Into<String>) -> Self {
+        let idempotent = matches!(method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE);
+        Self {
+            method,
+            url: url.into(),
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: Body::Empty,
+            token: None,
+            idempotent,
+            classify: by_status,
+            accept: &[],
+            timeout: Some(Duration::from_secs(60)),
+            once: false,
+        }
+    }
+    /// Adds `name=value` to the query.
+    #[must_use]
+    pub fn query(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.query.push((name.to_owned(), value.into()));
+        self
+    }
+    /// Sets a header; a value that is no header text is an internal error when sent.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+    /// Sends `value` as JSON.
+    pub fn json(mut self, value: &impl Serialize) -> Result<Self> {
+        let bytes = serde_json::to_vec(value)
+            .map_err(|e| Error::new(ErrorKind::Internal, "encoding a request failed").with_source(e))?;
+        self.headers.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.body = Body::Bytes(bytes.into());
+        Ok(self)
+    }
+    /// Sends a body as it is.
+    #[must_use]
+    pub fn body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+    /// Sends a bearer token.
+    #[must_use]
+    pub fn bearer(mut self, token: &TokenCache) -> Self {
+        self.token = Some(token.clone());
+        self
+    }
+    /// Says that sending it twice does no harm, so that it may be tried again after a broken connection.
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+    /// Never sends it again by itself: the caller has to begin earlier (a broken upload needs a new session).
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+    /// Reads this cloud's error bodies.
+    #[must_use]
+    pub fn classify(mut self, classify: Classify) -> Self {
+        self.classify = classify;
+        self
+    }
+    /// Takes these statuses as answers, not as errors (404 where "missing" is an answer).
+    #[must_use]
+    pub fn accept(mut self, statuses: &'static [u16]) -> Self {
+        self.accept = statuses;
+        self
+    }
+    /// The time for one attempt, from connecting to the last byte; `None` for a long upload.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+/// An answer, wholly read.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+    /// What was sent, for errors.
+    pub request: RequestInfo,
+}
+
+impl Response {
+    /// The body as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|e| {
+            Error::new(
+                ErrorKind::Unclassified,
+                format!("{} {} answered with something unexpected", self.request.method, self.request.url),
+            )
+            .with_request(self.request.clone())
+            .with_source(e)
+        })
+    }
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Client {
+    /// A client for a real cloud, or for the endpoint that stands in for it.
+    pub fn new(options: ClientOptions) -> Result<Self> {
+        let build = |builder: reqwest::ClientBuilder| {
+            builder
+                .user_agent(concat!("carrack/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(Duration::from_secs(10))
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .map_err(|e| Error::new(ErrorKind::Internal, "setting up HTTP failed").with_source(e))
+        };
+        // What stays on this machine goes past any proxy; h2 brings nothing there.
+        Ok(Self {
+            direct: build(reqwest::Client::builder().no_proxy().http1_only())?,
+            proxied: build(reqwest::Client::builder())?,
+            endpoint: options.endpoint,
+            retry: options.retry,
+        })
+    }
+
+    /// Whether a server stands in for the clouds.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        self.endpoint.as_ref()
+    }
+
+    /// How often, and for how long, this client tries; for callers that retry more than one request together.
+    pub fn retry_policy(&self) -> RetryPolicy {
+        self.retry
+    }
+
+    /// Sends `request` until it is answered, as often as the policy allows.
+    ///
+    /// A request that is not idempotent is sent again only when it was not taken: no connection, 429 or 503.
+    pub async fn send(&self, cx: &Ctx, request: Request) -> Result<Response> {
+        let url = Url::parse_with_params(&request.url, &request.query)
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("`{}` is not a URL", request.url)).with_source(e))?;
+        let url = if request.query.is_empty() { without_empty_query(url) } else { url };
+        let name = format!("{} {}", request.method, redact::url(&url));
+        let mut policy = self.retry;
+        if request.once {
+            policy.attempts = 1;
+        }
+        retry(cx, policy, &name, |attempt| self.attempt(cx, &request, &url, attempt)).await
+    }
+
+    async fn attempt(&self, cx: &Ctx, request: &Request, url: &Url, attempt: u32) -> Result<Response> {
+        let mut headers = request.headers.clone();
+        if let Some(cache) = &request.token {
+            let token = bounded(cx, "fetching an access token", cache.token(cx)).await??;
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.value())).map_err(|_| {
+                Error::new(ErrorKind::Unauthenticated, "the access token has characters that no token has")
+            })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let mut target = url.clone();
+        if let Some(endpoint) = &self.endpoint
+            && !is_loopback(url)
+        {
+            let (moved, host) = endpoint.redirect(url)?;
+            target = moved;
+            if let Ok(host) = HeaderValue::from_str(&host) {
+                headers.insert(HOST, host);
+            }
+        }
+        let client = if is_loopback(&target) { &self.direct } else { &self.proxied };
+        let mut builder = client.request(request.method.clone(), target).headers(headers);
+        if let Some(timeout) = request.timeout {
+            builder = builder.timeout(timeout);
+        }
+        builder = match &request.body {
+            Body::Empty => builder,
+            Body::Bytes(bytes) => builder.body(bytes.clone()),
+            Body::Stream(make) => builder.body(make()?),
+        };
+        let mut info = RequestInfo {
+            method: request.method.to_string(),
+            url: redact::url(url),
+            status: None,
+            request_id: None,
+            attempts: attempt,
+        };
+        let sent = async {
+            let response = builder.send().await?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            Ok::<_, reqwest::Error>((status, headers, response.bytes().await?))
+        };
+        let answer = bounded(cx, &format!("{} {}", info.method, info.url), sent).await?;
+        let (status, headers, body) = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(unanswered(error, request.idempotent, info)),
+        };
+        tracing::debug!(method = info.method, url = info.url, status = status.as_u16(), attempt, "answered");
+        info.status = Some(status.as_u16());
+        info.request_id = ["x-request-id", "x-goog-request-id", "x-cloud-trace-context"]
+            .iter()
+            .find_map(|name| headers.get(*name)?.to_str().ok().map(str::to_owned));
+        let response = Response { status, headers, body, request: info };
+        if status.is_success() || status.is_redirection() || request.accept.contains(&status.as_u16()) {
+            return Ok(response);
+        }
+        let mut error = (request.classify)(&response)
+            .with_retry_after(retry_after(&response.headers))
+            .with_request(response.request.clone());
+        let refused = matches!(status.as_u16(), 429 | 503);
+        if request.idempotent && error.kind() == ErrorKind::Timeout {
+            error = error.with_kind(ErrorKind::Unavailable);
+        } else if !request.idempotent && error.kind().is_retryable() && !refused {
+            // The server may have done it before it failed.
+            error = error.with_kind(ErrorKind::Unclassified);
+        }
+        Err(error)
+    }
+}
+
+fn without_empty_query(mut url: Url) -> Url {
+    if url.query() == Some("") {
+        url.set_query(None);
+    }
+    url
+}
+
+/// The kind that a status has when the body says nothing better.
+pub fn kind_of(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::PermissionDenied,
+        404 => ErrorKind::NotFound,
+        409 | 412 => ErrorKind::Conflict,
+        408 | 504 => ErrorKind::Timeout,
+        429 => ErrorKind::RateLimited,
+        500 | 502 | 503 => ErrorKind::Unavailable,
+        _ => ErrorKind::Unclassified,
+    }
+}
+
+fn by_status(response: &Response) -> Error {
+    let RequestInfo { method, url, .. } = &response.request;
+    Error::new(kind_of(response.status), format!("{method} {url} answered {}", response.status))
+}
+
+fn unanswered(error: reqwest::Error, idempotent: bool, info: RequestInfo) -> Error {
+    let host = Url::parse(&info.url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    let (kind, message) = if error.is_connect() {
+        (ErrorKind::Unavailable, format!("no connection to {host}"))
+    } else if error.is_timeout() {
+        (ErrorKind::Timeout, format!("{} {} got no answer in time", info.method, info.url))
+    } else {
+        (ErrorKind::Unavailable, format!("the connection to {host} broke off"))
+    };
+    // Whether the server did it is not known.
+    let kind = if idempotent && kind == ErrorKind::Timeout { ErrorKind::Unavailable } else { kind };
+    let kind = if !idempotent && !error.is_connect() { ErrorKind::Timeout } else { kind };
+    Error::new(kind, message).with_request(info).with_source(error.without_url())
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>; the form with a date is not used by these clouds.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,96 @@
+//! Tokens: a source fetches them, the one cache keeps them until shortly before they end.
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use carrack_core::{Result, event::Ctx};
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+
+/// How long before its end a token is fetched anew.
+const EARLY: Duration = Duration::from_secs(120);
+
+/// An access token. Its value is never shown.
+#[derive(Clone)]
+pub struct Token {
+    value: String,
+    /// `None` = it does not end.
+    expires: Option<Timestamp>,
+}
+
+impl Token {
+    /// A token, and when it ends.
+    pub fn new(value: impl Into<String>, expires: Option<Timestamp>) -> Self {
+        Self { value: value.into(), expires }
+    }
+    /// The value, for the one header that carries it.
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+    fn fresh(&self) -> bool {
+        self.expires.is_none_or(|end| Timestamp::now().duration_until(end).as_secs() > EARLY.as_secs() as i64)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token(REDACTED, expires {:?})", self.expires)
+    }
+}
+
+/// Where tokens come from.
+#[async_trait]
+pub trait TokenSource: fmt::Debug + Send + Sync {
+    /// Fetches a new token.
+    async fn fetch(&self, cx: &Ctx) -> Result<Token>;
+    /// Who the token speaks for, where that is known without asking.
+    fn principal(&self) -> Option<&str>;
+}
+
+/// The one cache: one token at a time, fetched by one caller while the others wait.
+#[derive(Clone, Debug)]
+pub struct TokenCache {
+    source: Arc<dyn TokenSource>,
+    held: Arc<Mutex<Option<Token>>>,
+}
+
+impl TokenCache {
+    /// A cache over `source`; nothing is fetched yet.
+    pub fn new(source: Arc<dyn TokenSource>) -> Self {
+        Self { source, held: Arc::default() }
+    }
+
+    /// A token that is good for a while.
+    pub async fn token(&self, cx: &Ctx) -> Result<Token> {
+        let mut held = self.held.lock().await;
+        if let Some(token) = held.as_ref().filter(|token| token.fresh()) {
+            return Ok(token.clone());
+        }
+        let token = self.source.fetch(cx).await?;
+        *held = Some(token.clone());
+        Ok(token)
+    }
+
+    /// Who the tokens speak for.
+    pub fn principal(&self) -> Option<&str> {
+        self.source.principal()
+    }
+}
+
+/// A token that was given, by the user or by the local cloud.
+#[derive(Debug)]
+pub struct FixedToken {
+    /// The token.
+    pub token: Token,
+    /// Who it speaks for.
+    pub principal: Option<String>,
+}
+
+#[async_trait]
+impl TokenSource for FixedToken {
+    async fn fetch(&self, _cx: &Ctx) -> Result<Token> {
+        Ok(self.token.clone())
+    }
+    fn principal(&self) -> Option<&str> {
+        self.principal.as_deref()
+    }
+}
