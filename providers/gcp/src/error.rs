@@ -1,0 +1,57 @@
+//! Google's error bodies: <https://cloud.google.com/apis/design/errors>.
+use carrack_core::{Error, ErrorKind};
+use carrack_http::{Response, client::kind_of};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Envelope {
+    error: Body,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    message: String,
+    #[serde(default)]
+    status: String,
+}
+
+/// Reads `{"error":{"code","message","status"}}`.
+pub(crate) fn classify(response: &Response) -> Error {
+    let Ok(Envelope { error }) = response.json::<Envelope>() else {
+        let request = &response.request;
+        return Error::new(
+            kind_of(response.status),
+            format!("{} {} answered {}", request.method, request.url, response.status),
+        );
+    };
+    let kind = match error.status.as_str() {
+        "UNAUTHENTICATED" => ErrorKind::Unauthenticated,
+        "PERMISSION_DENIED" => ErrorKind::PermissionDenied,
+        "NOT_FOUND" => ErrorKind::NotFound,
+        "ABORTED" | "ALREADY_EXISTS" => ErrorKind::Conflict,
+        // Per-minute limits pass; <https://cloud.google.com/run/quotas> has both kinds under this status.
+        "RESOURCE_EXHAUSTED" => ErrorKind::RateLimited,
+        "UNAVAILABLE" | "INTERNAL" => ErrorKind::Unavailable,
+        "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
+        _ => kind_of(response.status),
+    };
+    let text = error.message.trim_end_matches('.').to_owned();
+    let mut shown = Error::new(kind, text);
+    if kind == ErrorKind::Unauthenticated {
+        shown = shown.hint("run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS");
+    }
+    shown
+}
+
+/// The kind of a `google.rpc.Code`: <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>.
+pub(crate) fn kind_of_code(code: i64, otherwise: ErrorKind) -> ErrorKind {
+    match code {
+        4 => ErrorKind::Timeout,
+        7 => ErrorKind::PermissionDenied,
+        8 => ErrorKind::QuotaExceeded,
+        10 => ErrorKind::Conflict,
+        14 => ErrorKind::Unavailable,
+        16 => ErrorKind::Unauthenticated,
+        _ => otherwise,
+    }
+}

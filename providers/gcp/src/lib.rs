@@ -1,0 +1,123 @@
+//! Google Cloud Run, with Artifact Registry and Cloud Logging.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`auth`] | where access tokens come from |
+//! | `run::wire` | the parts of a service that are read |
+//! | `run::edit` | a neutral spec written into a live service, and read back |
+//! | `run::plan` | from observed to steps; pure |
+//! | `run::apply` | one step, sent and waited for |
+//! | `run::client` | the calls of the Cloud Run Admin API v2 |
+//! | `iam` | who may invoke a service |
+//! | `operations` | long-running operations |
+//! | `artifact_registry` | credentials and repositories for images |
+//! | `logging` | log lines by `entries:list` |
+//! | `error` | Google's error bodies |
+
+mod artifact_registry;
+pub mod auth;
+mod error;
+mod iam;
+mod logging;
+mod operations;
+mod run;
+
+use async_trait::async_trait;
+use carrack_core::{
+    Result,
+    capability::{Capabilities, Size},
+    event::Ctx,
+    observed::{Fingerprint, Observed, Revision, ServiceSummary},
+    plan::{Intent, Outcome, Plan, Step},
+    provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
+    spec::{Mebibytes, MilliCpu, ProviderId, ServiceName, ServiceRef},
+};
+use carrack_http::{Client, TokenCache};
+
+/// The id of this backend in carrack.toml.
+pub const ID: &str = "cloud-run";
+
+/// Cloud Run in one project and region.
+#[derive(Clone, Debug)]
+pub struct CloudRun {
+    project: String,
+    region: String,
+    http: Client,
+    token: TokenCache,
+    capabilities: Capabilities,
+}
+
+impl CloudRun {
+    /// Binds project, region and credentials.
+    pub fn new(project: impl Into<String>, region: impl Into<String>, http: Client, token: TokenCache) -> Self {
+        Self { project: project.into(), region: region.into(), http, token, capabilities: capabilities() }
+    }
+}
+
+/// What Cloud Run documents of itself: <https://cloud.google.com/run/docs/configuring/services/cpu>,
+/// <https://cloud.google.com/run/docs/configuring/services/memory-limits>, <https://cloud.google.com/run/quotas>.
+pub fn capabilities() -> Capabilities {
+    let size = |cpu_from, cpu_to, memory_from, memory_to| Size {
+        cpu_from: MilliCpu(cpu_from),
+        cpu_to: MilliCpu(cpu_to),
+        memory_from: Mebibytes(memory_from),
+        memory_to: Mebibytes(memory_to),
+    };
+    Capabilities {
+        revisions: true,
+        logs_follow: true,
+        public_access: true,
+        grpc_probe: true,
+        sizes: vec![
+            size(80, 499, 128, 512),
+            size(500, 999, 128, 1024),
+            size(1000, 1000, 128, 4096),
+            size(2000, 2000, 128, 8192),
+            size(4000, 4000, 2048, 16384),
+            size(6000, 6000, 4096, 24576),
+            size(8000, 8000, 4096, 32768),
+        ],
+        single_request_below: Some(MilliCpu(1000)),
+        max_concurrency: Some(1000),
+        max_instances: 1000,
+    }
+}
+
+#[async_trait]
+impl Provider for CloudRun {
+    fn id(&self) -> ProviderId {
+        ProviderId(ID.to_owned())
+    }
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+    fn service_ref(&self, service: &ServiceName) -> ServiceRef {
+        ServiceRef {
+            provider: self.id(),
+            scope: self.project.clone(),
+            region: self.region.clone(),
+            name: service.clone(),
+        }
+    }
+    async fn observe(&self, cx: &Ctx, service: &ServiceName) -> Result<Observed> {
+        run::observe(self, cx, service).await
+    }
+    async fn services(&self, cx: &Ctx) -> Result<Vec<ServiceSummary>> {
+        run::services(self, cx).await
+    }
+    async fn revisions(&self, cx: &Ctx, service: &ServiceName) -> Result<Vec<Revision>> {
+        run::revisions(self, cx, service).await
+    }
+    fn logs<'a>(&'a self, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>> {
+        logging::lines(self, cx, service, query)
+    }
+    fn plan(&self, service: &ServiceName, intent: &Intent, observed: &Observed) -> Result<Plan> {
+        run::plan::plan(self.service_ref(service), intent, observed)
+    }
+    async fn apply(&self, cx: &Ctx, plan: &Plan, step: &Step, at: &Fingerprint) -> Result<Outcome> {
+        run::apply::apply(self, cx, plan, step, at).await
+    }
+    fn registry(&self) -> &dyn Registry {
+        self
+    }
+}

@@ -1,0 +1,94 @@
+//! One step, sent and waited for.
+use carrack_core::{
+    Error, ErrorKind, Result,
+    event::Ctx,
+    observed::Fingerprint,
+    plan::{Outcome, Plan, ResourceRef, Step},
+    receipt::Receipt,
+    spec::RevisionId,
+};
+use serde_json::{Value, json};
+
+use super::{
+    Etags, client,
+    plan::Action,
+    wire::{self, RECEIPT},
+};
+use crate::{
+    CloudRun,
+    operations::{self, Ended, Operation},
+};
+
+pub(crate) async fn apply(
+    provider: &CloudRun,
+    cx: &Ctx,
+    plan: &Plan,
+    step: &Step,
+    at: &Fingerprint,
+) -> Result<Outcome> {
+    let etags = Etags::read(at);
+    let name = &plan.target.name;
+    let stamp = |receipt: Receipt| json!(receipt.stamped(&cx.stamp, provider.token.principal())).to_string();
+    match step.action()? {
+        Action::Create { mut body, template, service } => {
+            body["template"]["annotations"][RECEIPT] = stamp(template).into();
+            body["annotations"][RECEIPT] = stamp(service).into();
+            let started = client::create_service(provider, cx, name, &body).await?;
+            let created = finish(provider, cx, started, ErrorKind::Unhealthy).await?;
+            outcome(&created, None)
+        }
+        Action::Patch { mut body, mut mask, force, template, service } => {
+            if let Some(template) = template {
+                body["template"]["annotations"][RECEIPT] = stamp(template).into();
+            }
+            body["annotations"][RECEIPT] = stamp(service).into();
+            mask.push("annotations".to_owned());
+            if let Some(etag) = &etags.service {
+                body["etag"] = json!(etag);
+            }
+            let started = client::patch_service(provider, cx, name, &mask, force, &body).await?;
+            let updated = finish(provider, cx, started, ErrorKind::Unhealthy).await?;
+            outcome(&updated, etags.policy)
+        }
+        Action::SetPolicy { mut policy } => {
+            if let Some(etag) = &etags.policy {
+                policy["etag"] = json!(etag);
+            }
+            let policy = client::set_policy(provider, cx, name, &policy).await?;
+            let etags = Etags { policy: Etags::of(None, Some(&policy)).policy, ..etags };
+            Ok(Outcome { revision: None, url: None, fingerprint: etags.fingerprint() })
+        }
+        Action::Delete => {
+            if let Some(started) = client::delete_service(provider, cx, name, etags.service.as_deref()).await? {
+                finish(provider, cx, started, ErrorKind::Unclassified).await?;
+            }
+            Ok(Outcome { revision: None, url: None, fingerprint: Etags::default().fingerprint() })
+        }
+    }
+}
+
+/// The service after the operation, or its error with the revision that it is about.
+async fn finish(provider: &CloudRun, cx: &Ctx, started: Operation, otherwise: ErrorKind) -> Result<Value> {
+    match operations::wait(provider, cx, client::BASE, started, otherwise).await? {
+        Ended::Done(service) => Ok(service),
+        Ended::Failed { error, metadata } => Err(about_revision(error, &metadata)),
+    }
+}
+
+fn about_revision(error: Error, service: &Value) -> Error {
+    match service["latestCreatedRevision"].as_str() {
+        Some(revision) if !revision.is_empty() => error.on(ResourceRef::new("revision", wire::short_name(revision))),
+        _ => error,
+    }
+}
+
+fn outcome(service: &Value, policy: Option<String>) -> Result<Outcome> {
+    let etags = Etags { policy, ..Etags::of(Some(service), None) };
+    let read: wire::Service = wire::read(service)?;
+    Ok(Outcome {
+        revision: (!read.latest_ready_revision.is_empty())
+            .then(|| RevisionId(wire::short_name(&read.latest_ready_revision).to_owned())),
+        url: (!read.uri.is_empty()).then_some(read.uri),
+        fingerprint: etags.fingerprint(),
+    })
+}

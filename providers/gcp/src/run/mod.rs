@@ -1,0 +1,89 @@
+//! Services of the Cloud Run Admin API v2.
+pub(crate) mod apply;
+mod client;
+mod edit;
+pub(crate) mod plan;
+mod wire;
+
+use carrack_core::{
+    Result,
+    event::Ctx,
+    observed::{Fingerprint, Observed, Revision, ServiceSummary},
+    spec::{ImageRef, RevisionId, ServiceName},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::CloudRun;
+
+/// The two etags that writes are guarded by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Etags {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
+}
+
+impl Etags {
+    fn of(service: Option<&Value>, policy: Option<&Value>) -> Self {
+        let etag = |value: Option<&Value>| value?.get("etag")?.as_str().map(str::to_owned);
+        Self { service: etag(service), policy: etag(policy) }
+    }
+    fn read(fingerprint: &Fingerprint) -> Self {
+        serde_json::from_str(&fingerprint.0).unwrap_or_default()
+    }
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(json!(self).to_string())
+    }
+}
+
+/// Service and policy, asked for side by side.
+pub(crate) async fn observe(provider: &CloudRun, cx: &Ctx, name: &ServiceName) -> Result<Observed> {
+    let (service, policy) =
+        tokio::try_join!(client::get_service(provider, cx, name), client::get_policy(provider, cx, name))?;
+    let Some(service) = service else {
+        return Ok(Observed { service: None, fingerprint: Etags::default().fingerprint() });
+    };
+    let fingerprint = Etags::of(Some(&service), policy.as_ref()).fingerprint();
+    let raw = json!({ "service": service, "policy": policy });
+    Ok(Observed { service: Some(wire::observed(raw)?), fingerprint })
+}
+
+/// Every service of the region.
+pub(crate) async fn services(provider: &CloudRun, cx: &Ctx) -> Result<Vec<ServiceSummary>> {
+    let mut list = client::list_services(provider, cx)
+        .await?
+        .iter()
+        .map(|raw| wire::read::<wire::Service>(raw).map(|service| service.summary()))
+        .collect::<Result<Vec<_>>>()?;
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(list)
+}
+
+/// Newest first.
+pub(crate) async fn revisions(provider: &CloudRun, cx: &Ctx, name: &ServiceName) -> Result<Vec<Revision>> {
+    let (service, revisions) =
+        tokio::try_join!(client::get_service(provider, cx, name), client::list_revisions(provider, cx, name))?;
+    let service: wire::Service = match service {
+        Some(raw) => wire::read(&raw)?,
+        None => return Ok(Vec::new()),
+    };
+    let traffic = service.traffic_split();
+    let mut list = revisions
+        .iter()
+        .map(|raw| {
+            let revision: wire::Revision = wire::read(raw)?;
+            let id = RevisionId(wire::short_name(&revision.name).to_owned());
+            Ok(Revision {
+                percent: traffic.0.get(&id).copied().unwrap_or(0),
+                image: ImageRef(revision.containers.first().map(|c| c.image.clone()).unwrap_or_default()),
+                readiness: revision.readiness(),
+                created: revision.create_time.clone(),
+                id,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    list.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| b.id.cmp(&a.id)));
+    Ok(list)
+}

@@ -1,0 +1,215 @@
+//! From observed to steps. Pure.
+use carrack_core::{
+    Error, ErrorKind, Result,
+    diff::{FieldChange, diff},
+    fields::{FieldPath, FieldValue, keyed_table},
+    observed::{Observed, ObservedService},
+    ownership::ownership,
+    plan::{Deploy, FORMAT, Intent, Plan, ResourceRef, Risk, Step, Verb},
+    receipt::{self, Receipt},
+    spec::{ServiceRef, ServiceSpec},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{
+    edit::{edit, empty},
+    wire::from_wire,
+};
+
+/// What one step sends. Receipts are unstamped until it is sent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Action {
+    Create { body: Value, template: Receipt, service: Receipt },
+    Patch { body: Value, mask: Vec<String>, force: bool, template: Option<Receipt>, service: Receipt },
+    SetPolicy { policy: Value },
+    Delete,
+}
+
+/// The parts of a service that are sent when they differ.
+const PARTS: [&str; 4] = ["labels", "invokerIamDisabled", "template", "traffic"];
+
+pub(crate) fn plan(target: ServiceRef, intent: &Intent, observed: &Observed) -> Result<Plan> {
+    let live = observed.service.as_ref();
+    let (steps, kept) = match intent {
+        Intent::Deploy(deploy) => plan_deploy(&target, deploy, live)?,
+        Intent::Destroy => (plan_destroy(&target, live)?, Vec::new()),
+    };
+    Ok(Plan { format: FORMAT, target, intent: intent.clone(), base: observed.fingerprint.clone(), steps, kept })
+}
+
+fn plan_deploy(
+    target: &ServiceRef,
+    deploy: &Deploy,
+    live: Option<&ObservedService>,
+) -> Result<(Vec<Step>, Vec<FieldPath>)> {
+    let spec = &deploy.spec;
+    let own = ownership(spec, &deploy.tables, &deploy.exact, live);
+    let before = live.map_or_else(empty, |live| live.raw.clone());
+    let mut after = edit(&before, spec, &own.write)?;
+    if before["policy"].is_null() && before["policy"] != after["policy"] {
+        return Err(Error::new(
+            ErrorKind::PermissionDenied,
+            "refusing to change public access: the access policy may not be read",
+        )
+        .at_field("service.public")
+        .hint("remove `public` from [service] to leave it as it is, or grant `run.services.getIamPolicy`"));
+    }
+    let old_spec = live.map_or_else(ServiceSpec::default, |live| live.spec.clone());
+    let changes = diff(&old_spec, &from_wire(&after)?);
+    let (policy_changes, mut changes): (Vec<_>, Vec<_>) = changes
+        .into_iter()
+        .filter(|change| own.write.contains(&change.path))
+        .partition(|change| change.path == "service.public" && before["policy"] != after["policy"]);
+    let mut steps = Vec::new();
+    match live {
+        None => {
+            if spec.workload.main.image.is_none() {
+                return Err(Error::new(ErrorKind::ConfigInvalid, "a first deploy needs an image")
+                    .at_field("image")
+                    .hint("add an [image] section, or pass `--image REF@DIGEST`"));
+            }
+            let (template, service) = receipts(deploy, &own.receipt, None, spec);
+            let action = Action::Create { body: after["service"].clone(), template, service };
+            steps.push(step(1, Verb::Create, resource(target), changes, &action)?);
+        }
+        Some(live) => {
+            let failed = failed_revision(live);
+            let new_revision = before["service"]["template"] != after["service"]["template"] || failed.is_some();
+            if new_revision {
+                // A revision is immutable by name, so the next one may not carry the name of the last:
+                // https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#RevisionTemplate
+                if let Some(template) = after["service"]["template"].as_object_mut() {
+                    template.remove("revision");
+                }
+                changes.extend(failed);
+                changes.extend(route_to_latest(&mut after["service"]));
+            }
+            let mask: Vec<String> = PARTS
+                .iter()
+                .filter(|part| {
+                    before["service"][**part] != after["service"][**part] || (**part == "template" && new_revision)
+                })
+                .map(|part| (*part).to_owned())
+                .collect();
+            if !mask.is_empty() {
+                let body: serde_json::Map<String, Value> = mask
+                    .iter()
+                    .chain(&["annotations".to_owned()])
+                    .filter_map(|part| Some((part.clone(), after["service"].get(part)?.clone())))
+                    .collect();
+                let image_spec = from_wire(&after)?;
+                let (template, service) = receipts(deploy, &own.receipt, Some(live), &image_spec);
+                let template = mask.iter().any(|part| part == "template").then_some(template);
+                let force = failed_revision(live).is_some();
+                let action = Action::Patch { body: body.into(), mask, force, template, service };
+                steps.push(step(1, Verb::Update, resource(target), changes, &action)?);
+            }
+        }
+    }
+    if !policy_changes.is_empty() {
+        let id = u16::try_from(steps.len() + 1).unwrap_or(u16::MAX);
+        let name = ResourceRef::new("access policy", target.name.as_str());
+        steps.push(step(
+            id,
+            Verb::Update,
+            name,
+            policy_changes,
+            &Action::SetPolicy { policy: after["policy"].clone() },
+        )?);
+    }
+    Ok((steps, own.kept))
+}
+
+fn step(id: u16, verb: Verb, resource: ResourceRef, changes: Vec<FieldChange>, action: &Action) -> Result<Step> {
+    let mut step = Step::new(id, verb, resource, action)?;
+    step.changes = changes;
+    Ok(step)
+}
+
+fn resource(target: &ServiceRef) -> ResourceRef {
+    ResourceRef::new("service", target.name.as_str())
+}
+
+/// A newest revision that never became ready is made again, whatever the file says: its cause may be gone.
+fn failed_revision(live: &ObservedService) -> Option<FieldChange> {
+    use carrack_core::observed::Readiness;
+    let Readiness::Failed(_) = &live.readiness else { return None };
+    if live.latest == live.latest_ready {
+        return None;
+    }
+    let failed = live.latest.as_ref().map(|revision| FieldValue::Shown(format!("{} (failed)", revision.0)));
+    Some(FieldChange { path: "revision".into(), from: failed, to: Some(FieldValue::Shown("a new one".into())) })
+}
+
+/// Targets that name a revision stay where they are when a new one is made, so all traffic is sent to the
+/// latest, and tags are kept.
+fn route_to_latest(service: &mut Value) -> Option<FieldChange> {
+    const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
+    let targets = service["traffic"].as_array()?.clone();
+    let serving: Vec<&Value> = targets.iter().filter(|target| target["percent"].as_u64().unwrap_or(0) > 0).collect();
+    if serving.is_empty() || serving.iter().all(|target| target["type"] == LATEST) {
+        return None;
+    }
+    let shown = serving
+        .iter()
+        .map(|target| format!("{} {}%", target["revision"].as_str().unwrap_or("latest"), target["percent"]))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let tagged = targets.iter().filter(|target| target.get("tag").is_some()).map(|target| {
+        let mut target = target.clone();
+        if let Some(map) = target.as_object_mut() {
+            map.remove("percent");
+        }
+        target
+    });
+    service["traffic"] = std::iter::once(json!({ "type": LATEST, "percent": 100 })).chain(tagged).collect();
+    Some(FieldChange {
+        path: "traffic".into(),
+        from: Some(FieldValue::Shown(shown)),
+        to: Some(FieldValue::Shown("latest 100%".into())),
+    })
+}
+
+/// Two receipts: of the fields that live on the template, and of those on the service.
+fn receipts(
+    deploy: &Deploy,
+    owned: &[FieldPath],
+    live: Option<&ObservedService>,
+    with_image: &ServiceSpec,
+) -> (Receipt, Receipt) {
+    let mut config = deploy.spec.clone();
+    config.workload.main.image = None;
+    let config = Sha256::digest(json!(config).to_string()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let image = with_image.workload.main.image.as_ref();
+    let receipt = Receipt {
+        format: receipt::FORMAT,
+        config,
+        commit: None,
+        digest: image.and_then(|image| image.digest()).unwrap_or_default().to_owned(),
+        previous: live.and_then(|live| live.latest_ready.clone()),
+        at: String::new(),
+        by: String::new(),
+        owned: Vec::new(),
+    };
+    let (service, template) =
+        owned.iter().cloned().partition(|path| path == "service.public" || keyed_table(path) == Some("labels"));
+    (Receipt { owned: template, ..receipt.clone() }, Receipt { owned: service, ..receipt })
+}
+
+fn plan_destroy(target: &ServiceRef, live: Option<&ObservedService>) -> Result<Vec<Step>> {
+    let Some(live) = live else { return Ok(Vec::new()) };
+    if live.receipt.is_none() {
+        return Err(Error::new(ErrorKind::Conflict, "refusing to destroy a service that Carrack did not deploy")
+            .on(resource(target))
+            .hint(format!(
+                "to remove it all the same: gcloud run services delete {} --project {} --region {}",
+                target.name, target.scope, target.region
+            )));
+    }
+    let mut step = Step::new(1, Verb::Delete, resource(target), &Action::Delete)?;
+    step.risk = Risk::DataLoss;
+    Ok(vec![step])
+}
