@@ -1,0 +1,138 @@
+//! What really runs a container. The rest of the local cloud sees only [`Runtime`] and [`Instance`].
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `choose` | which runtime works here, found by trying |
+//! | `namespace` | own namespaces, isolated |
+//! | `process` | a plain process, not isolated |
+//! | `extract` | layers to a root file system |
+//! | `command` | what the image and the launch say together |
+//! | `container` | a running container as the server sees it; `control`, `memory`, `output`, `spawner` are its parts |
+//! | `launcher` | the other side: this program again, as a container's first process |
+//! | [`sweep`] | ends what is left of a local cloud that was killed |
+mod address;
+mod choose;
+mod command;
+mod container;
+mod control;
+mod extract;
+mod launcher;
+mod memory;
+mod namespace;
+mod output;
+mod process;
+mod spawner;
+mod sweep;
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpStream, sync::mpsc};
+
+pub(crate) use choose::choose;
+pub use launcher::{LAUNCHER_ARGUMENT, launcher_main};
+pub use sweep::sweep;
+
+use crate::image::Image;
+
+/// How containers are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuntimeKind {
+    /// Own user, mount, pid and network namespaces (Linux).
+    Namespace,
+    /// A plain process; not isolated.
+    Process,
+}
+
+impl RuntimeKind {
+    /// Whether a container is kept apart from this machine.
+    pub fn isolated(self) -> bool {
+        match self {
+            Self::Namespace => true,
+            Self::Process => false,
+        }
+    }
+}
+
+impl fmt::Display for RuntimeKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Namespace => "namespace",
+            Self::Process => "process (not isolated)",
+        })
+    }
+}
+
+/// One container to start.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    /// Unique, safe as a folder name: `hello-00001-abc-1`.
+    pub(crate) id: String,
+    pub(crate) image: Image,
+    /// Replaces the image's entrypoint (and drops its cmd) when not empty.
+    pub(crate) command: Vec<String>,
+    /// Replaces the image's cmd when not empty.
+    pub(crate) args: Vec<String>,
+    /// On top of the image's own; without `PORT`, which the runtime sets.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) working_dir: Option<String>,
+    /// The port that the container is told to listen on. A runtime without an own network may choose another.
+    pub(crate) port: u16,
+    /// In bytes; best effort.
+    pub(crate) memory: Option<u64>,
+    /// Every line that the container writes.
+    pub(crate) output: mpsc::Sender<Line>,
+}
+
+/// One line of a container's output, without its newline.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) stream: Stream,
+    pub(crate) text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+}
+
+/// Why a container could not be started at all.
+#[derive(Clone, Debug)]
+pub(crate) enum LaunchError {
+    /// A layer is not what its digest says, leaves the root, or is too large.
+    Image(String),
+    /// The program is missing, not executable, or of another architecture.
+    Exec(String),
+    /// The machine refused.
+    Host(String),
+}
+
+#[async_trait]
+pub(crate) trait Runtime: fmt::Debug + Send + Sync {
+    fn kind(&self) -> RuntimeKind;
+    /// Extracts the image when it is not extracted yet, and starts the container.
+    async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError>;
+}
+
+#[async_trait]
+pub(crate) trait Instance: fmt::Debug + Send + Sync {
+    /// A connection to a port inside the container; refused while nothing listens there.
+    async fn connect(&self, port: u16) -> io::Result<TcpStream>;
+    /// Waits for the end; answers at once when it has ended. May be called by many.
+    async fn exited(&self) -> Exit;
+    /// SIGTERM, then SIGKILL after `grace`; returns when all its processes are gone. Idempotent.
+    async fn stop(&self, grace: Duration) -> Exit;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! Both runtimes, with real containers, and what a hostile layer can do.
+//!
+//! They use the examples `launcher` and `owner`, which `cargo test` builds beside them. With a filter or `--lib` it
+//! does not: `cargo build --examples` does.
+mod behaviour;
+mod hostile_layers;
+mod isolation;
+mod layers;
+mod owner;
+mod place;
+mod support;

@@ -1,0 +1,136 @@
+//! The program that the tests run in containers. Compiled by the tests, static, without any crate.
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+};
+
+unsafe extern "C" {
+    fn signal(number: i32, handler: usize) -> usize;
+    fn fork() -> i32;
+    fn setsid() -> i32;
+    fn pause() -> i32;
+    fn getuid() -> u32;
+    fn kill(pid: i32, signal: i32) -> i32;
+    fn _exit(code: i32) -> !;
+}
+
+const TERM: i32 = 15;
+const IGNORE: usize = 1;
+
+extern "C" fn leave_with_3(_: i32) {
+    unsafe { _exit(3) }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    for argument in &arguments[1..] {
+        match argument.as_str() {
+            "serve" => serve("0.0.0.0"),
+            "serve-loopback" => serve("127.0.0.1"),
+            "graceful" => drop(unsafe { signal(TERM, leave_with_3 as *const () as usize) }),
+            "stubborn" => drop(unsafe { signal(TERM, IGNORE) }),
+            "crash" => std::process::abort(),
+            "lines" => {
+                println!("to stdout\nwithout newline:");
+                eprintln!("to stderr");
+                print!("the end");
+            }
+            "eat" => {
+                let mut eaten = Vec::new();
+                loop {
+                    eaten.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+                }
+            }
+            // A process that leaves its parent, its group and its session, and does not end by SIGTERM.
+            "daemon" => {
+                if unsafe { fork() } == 0 {
+                    unsafe { setsid() };
+                    if unsafe { fork() } == 0 {
+                        unsafe { signal(TERM, IGNORE) };
+                        loop {
+                            unsafe { pause() };
+                        }
+                    }
+                    unsafe { _exit(0) };
+                }
+            }
+            number => std::process::exit(number.parse().expect("a known word or an exit code")),
+        }
+    }
+}
+
+fn serve(address: &str) {
+    let port: u16 = std::env::var("PORT")
+        .expect("PORT")
+        .parse()
+        .expect("a port");
+    for stream in TcpListener::bind((address, port))
+        .expect("the port is free")
+        .incoming()
+    {
+        let stream = stream.expect("a connection");
+        std::thread::spawn(move || answer(stream));
+    }
+}
+
+fn answer(mut stream: TcpStream) {
+    let mut line = String::new();
+    BufReader::new(stream.try_clone().expect("a copy"))
+        .read_line(&mut line)
+        .expect("a line");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let text = match words[..] {
+        ["hello"] => "hello".to_owned(),
+        ["env"] => std::env::vars()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect(),
+        ["directory"] => std::env::current_dir()
+            .map_or_else(|error| error.to_string(), |path| path.display().to_string()),
+        ["pid"] => std::process::id().to_string(),
+        ["uid"] => unsafe { getuid() }.to_string(),
+        ["kill", pid] => unsafe { kill(pid.parse().expect("a pid"), 9) }.to_string(),
+        ["read", path] => {
+            std::fs::read_to_string(path).unwrap_or_else(|error| format!("error: {error}"))
+        }
+        ["write", path, text] => std::fs::write(path, text)
+            .map_or_else(|error| format!("error: {error}"), |()| "ok".to_owned()),
+        ["list", path] => match std::fs::read_dir(path) {
+            Ok(entries) => {
+                let mut names: Vec<_> = entries
+                    .map(|entry| {
+                        entry
+                            .expect("an entry")
+                            .file_name()
+                            .into_string()
+                            .expect("text")
+                    })
+                    .collect();
+                names.sort();
+                names.join(" ")
+            }
+            Err(error) => format!("error: {error}"),
+        },
+        ["links", path] => {
+            let mut links: Vec<_> = std::fs::read_dir(path)
+                .expect("a folder")
+                .map(|entry| entry.expect("an entry").path())
+                .collect();
+            links.sort_by_key(|path| {
+                path.file_name()
+                    .and_then(|name| name.to_str()?.parse::<u32>().ok())
+            });
+            let targets = links
+                .iter()
+                .filter_map(|path| Some(std::fs::read_link(path).ok()?.display().to_string()));
+            targets.collect::<Vec<_>>().join(" ")
+        }
+        ["connect", address] => TcpStream::connect_timeout(
+            &address.parse().expect("an address"),
+            std::time::Duration::from_secs(2),
+        )
+        .map_or_else(|error| format!("error: {error}"), |_| "ok".to_owned()),
+        ["exit", code] => std::process::exit(code.parse().expect("a code")),
+        _ => "what?".to_owned(),
+    };
+    stream.write_all(text.as_bytes()).expect("the answer");
+}
