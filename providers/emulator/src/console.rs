@@ -1,0 +1,111 @@
+//! The face that only Carrack uses: status, requests, principals, reset, stop.
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use http::{Request, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    iam::{self, Permissions},
+    server::dispatch::{host, is_loopback},
+    state::Cloud,
+};
+
+pub(crate) fn router(cloud: Arc<Cloud>) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/requests", get(requests).delete(forget_requests))
+        .route("/principals", post(add_principal))
+        .route("/reset", post(reset))
+        .route("/stop", post(stop))
+        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "no such path on the console") })
+        .layer(middleware::from_fn_with_state(cloud.clone(), guard))
+        .with_state(cloud)
+}
+
+fn refuse(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "error": text }))).into_response()
+}
+
+/// Loopback alone is no protection: a web page can reach it, by its own name (rebinding) or across origins.
+async fn guard(State(cloud): State<Arc<Cloud>>, request: Request<Body>, next: Next) -> Response {
+    if !is_loopback(&host(request.uri(), request.headers())) {
+        return refuse(StatusCode::FORBIDDEN, "the console answers to a loopback name only");
+    }
+    let origin = request.headers().get(header::ORIGIN);
+    if origin.is_some_and(|origin| origin.as_bytes() != cloud.addresses.console.as_bytes()) {
+        return refuse(StatusCode::FORBIDDEN, "the console answers no other origin");
+    }
+    let token = request.headers().get(header::AUTHORIZATION).and_then(|value| iam::token(value.to_str().ok()?));
+    if !token.is_some_and(|token| cloud.iam.is_default_token(&token)) {
+        return refuse(StatusCode::UNAUTHORIZED, "the local cloud's token is needed");
+    }
+    next.run(request).await
+}
+
+async fn status(State(cloud): State<Arc<Cloud>>) -> Json<Value> {
+    let services: Vec<_> = cloud
+        .google
+        .run
+        .all()
+        .iter()
+        .map(|service| {
+            let key = &service.key;
+            let url = service.state().url();
+            json!({ "project": key.project, "location": key.location, "name": key.service, "url": url })
+        })
+        .collect();
+    let (runtime, why) = match &cloud.runtime {
+        Ok(kind) => (json!(kind), Value::Null),
+        Err(why) => (Value::Null, json!(why.as_ref())),
+    };
+    Json(json!({
+        "addresses": cloud.addresses,
+        "runtime": runtime,
+        "runtimeError": why,
+        "uptimeSeconds": cloud.started.elapsed().as_secs(),
+        "services": services,
+        "images": cloud.images.list(),
+    }))
+}
+
+async fn requests(State(cloud): State<Arc<Cloud>>) -> Json<Value> {
+    Json(json!(cloud.requests.all()))
+}
+
+async fn forget_requests(State(cloud): State<Arc<Cloud>>) -> StatusCode {
+    cloud.requests.clear();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPrincipal {
+    email: String,
+    permissions: BTreeSet<String>,
+}
+
+async fn add_principal(State(cloud): State<Arc<Cloud>>, Json(new): Json<NewPrincipal>) -> Json<Value> {
+    let token = cloud.iam.add(new.email, Permissions::Only(new.permissions));
+    Json(json!({ "token": token }))
+}
+
+async fn reset(State(cloud): State<Arc<Cloud>>) -> Response {
+    match cloud.reset().await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &format!("images were not removed: {error}")),
+    }
+}
+
+async fn stop(State(cloud): State<Arc<Cloud>>) -> StatusCode {
+    cloud.stop.cancel();
+    StatusCode::ACCEPTED
+}

@@ -1,0 +1,116 @@
+//! Who may pull and push: Artifact Registry's rules, asked by the registry.
+use std::sync::Arc;
+
+use super::{artifact_registry::Repositories, project::Projects};
+use crate::{
+    iam::{Iam, Principal},
+    registry_access::{Access, Action, Denied},
+};
+
+/// Hosts of Container Registry, whose images are in repositories of Artifact Registry.
+/// <https://cloud.google.com/artifact-registry/docs/transition/transition-from-gcr>
+const CONTAINER_REGISTRY: [(&str, &str); 4] =
+    [("gcr.io", "us"), ("us.gcr.io", "us"), ("eu.gcr.io", "europe"), ("asia.gcr.io", "asia")];
+const HOST_SUFFIX: &str = "-docker.pkg.dev";
+
+#[derive(Debug)]
+pub(crate) struct RegistryAccess {
+    pub(crate) iam: Arc<Iam>,
+    pub(crate) projects: Arc<Projects>,
+    pub(crate) repositories: Arc<Repositories>,
+}
+
+/// Whether requests to this host are the registry's.
+pub(crate) fn is_registry(host: &str) -> bool {
+    host.strip_suffix(HOST_SUFFIX).is_some_and(|region| !region.is_empty() && !region.contains('.'))
+        || CONTAINER_REGISTRY.iter().any(|(known, _)| *known == host)
+}
+
+impl Access for RegistryAccess {
+    fn check(&self, host: Option<&str>, authorization: Option<&str>, name: &str, action: Action) -> Result<(), Denied> {
+        // Whoever reaches the registry's own loopback port may use it.
+        if host.is_none() {
+            return Ok(());
+        }
+        let principal = self.iam.authenticate(authorization).map_err(|_| Denied::Unauthenticated)?;
+        match self.repository(name) {
+            None if name.is_empty() => Ok(()),
+            Some(repository) if self.repositories.exists(&repository) && may(&principal, action) => Ok(()),
+            repository => Err(Denied::Forbidden { message: refusal(action, &repository.unwrap_or_default()) }),
+        }
+    }
+}
+
+impl RegistryAccess {
+    /// `HOST/PROJECT/REPO/IMAGE` -> `projects/PROJECT/locations/L/repositories/REPO`.
+    fn repository(&self, name: &str) -> Option<String> {
+        let (host, rest) = name.split_once('/')?;
+        let mut parts = rest.split('/');
+        let project = self.projects.resolve(parts.next()?);
+        if let Some((host, location)) = CONTAINER_REGISTRY.iter().find(|(known, _)| *known == host) {
+            return Some(format!("projects/{project}/locations/{location}/repositories/{host}"));
+        }
+        let location = host.strip_suffix(HOST_SUFFIX)?;
+        Some(format!("projects/{project}/locations/{location}/repositories/{}", parts.next()?))
+    }
+}
+
+fn permission(action: Action) -> &'static str {
+    match action {
+        Action::Pull => "artifactregistry.repositories.downloadArtifacts",
+        Action::Push => "artifactregistry.repositories.uploadArtifacts",
+        Action::Delete => "artifactregistry.repositories.deleteArtifacts",
+    }
+}
+
+fn may(principal: &Principal, action: Action) -> bool {
+    principal.may(permission(action))
+}
+
+/// A missing repository looks as one that is denied.
+fn refusal(action: Action, repository: &str) -> String {
+    format!("Permission \"{}\" denied on resource \"{repository}\" (or it may not exist)", permission(action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn access() -> RegistryAccess {
+        RegistryAccess {
+            iam: Arc::new(Iam::new("secret".to_owned())),
+            projects: Arc::default(),
+            repositories: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn by_a_clouds_name_a_token_and_a_repository_are_needed() {
+        let (access, host) = (access(), Some("us-central1-docker.pkg.dev"));
+        let name = "us-central1-docker.pkg.dev/p/r/hello";
+        assert_eq!(access.check(None, None, name, Action::Push), Ok(()));
+        assert_eq!(access.check(host, None, name, Action::Push), Err(Denied::Unauthenticated));
+        assert_eq!(access.check(host, Some("Bearer wrong"), name, Action::Push), Err(Denied::Unauthenticated));
+        assert_eq!(access.check(host, Some("Bearer secret"), "", Action::Pull), Ok(()));
+        let message = "Permission \"artifactregistry.repositories.uploadArtifacts\" denied on resource \"projects/p/locations/us-central1/repositories/r\" (or it may not exist)";
+        let refused = Err(Denied::Forbidden { message: message.to_owned() });
+        assert_eq!(access.check(host, Some("Bearer secret"), name, Action::Push), refused);
+    }
+
+    #[test]
+    fn hosts() {
+        for (host, yes) in [
+            ("us-central1-docker.pkg.dev", true),
+            ("gcr.io", true),
+            ("eu.gcr.io", true),
+            ("x.gcr.io", false),
+            ("-docker.pkg.dev", false),
+            ("a.b-docker.pkg.dev", false),
+            ("run.googleapis.com", false),
+        ] {
+            assert_eq!(is_registry(host), yes, "{host}");
+        }
+        let name = access().repository("eu.gcr.io/p/hello");
+        assert_eq!(name.as_deref(), Some("projects/p/locations/europe/repositories/eu.gcr.io"));
+    }
+}

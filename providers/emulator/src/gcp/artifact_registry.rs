@@ -1,0 +1,147 @@
+//! Artifact Registry v1: repositories. Their contents are the registry's.
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    call::{Call, page, unimplemented},
+    operations::Operations,
+    status::{Code, Status},
+};
+
+/// <https://cloud.google.com/artifact-registry/docs/repositories/create-repos>
+const LONGEST_NAME: usize = 63;
+
+#[derive(Debug, Default)]
+pub(crate) struct Repositories {
+    by_name: Mutex<BTreeMap<String, Value>>,
+    pub(crate) operations: Operations,
+}
+
+impl Repositories {
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        self.lock().contains_key(name)
+    }
+
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+        self.operations.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) fn handle(repositories: &Arc<Repositories>, call: &Call<'_>, method: &str) -> Result<Value, Status> {
+    match method {
+        "repositories.create" => create(repositories, call),
+        "repositories.get" => {
+            let name = name(call);
+            call.authorize("artifactregistry.repositories.get", &name)?;
+            repositories.lock().get(&name).cloned().ok_or_else(|| missing(&name))
+        }
+        "repositories.list" => list(repositories, call),
+        "repositories.delete" => delete(repositories, call),
+        // https://cloud.google.com/artifact-registry/docs/access-control: an operation asks for no permission of its own.
+        "operations.get" => repositories.operations.get(&format!("{}/operations/{}", call.parent(), call.parameter(2))),
+        _ => Err(unimplemented()),
+    }
+}
+
+fn name(call: &Call<'_>) -> String {
+    format!("{}/repositories/{}", call.parent(), call.parameter(2))
+}
+
+fn missing(name: &str) -> Status {
+    Status::new(Code::NotFound, "Requested entity was not found.").with_detail(json!({
+        "@type": "type.googleapis.com/google.rpc.ResourceInfo",
+        "resourceName": name,
+    }))
+}
+
+fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, Status> {
+    let parent = call.parent();
+    call.authorize("artifactregistry.repositories.create", &parent)?;
+    let id = call.query.get("repositoryId").map(String::as_str).unwrap_or_default();
+    if !is_name(id) {
+        return Err(Status::invalid(
+            "The repository id must start with a lowercase letter, may use lowercase letters, numbers and hyphens, must not end with a hyphen, and has 63 characters at most.",
+        ));
+    }
+    let format = call.body["format"].as_str().unwrap_or("FORMAT_UNSPECIFIED");
+    match format {
+        "DOCKER" => {}
+        "FORMAT_UNSPECIFIED" => return Err(Status::invalid("format must be specified.")),
+        other => {
+            let text = format!("The local cloud has only repositories of format DOCKER, not {other}.");
+            return Err(Status::new(Code::Unimplemented, text));
+        }
+    }
+    if call.body["mode"].as_str().is_some_and(|mode| mode != "STANDARD_REPOSITORY") {
+        return Err(Status::new(Code::Unimplemented, "The local cloud has only standard repositories."));
+    }
+    let name = format!("{parent}/repositories/{id}");
+    let now = Timestamp::now().to_string();
+    let mut repository = call.body.clone();
+    for (field, value) in [
+        ("name", json!(name)),
+        ("mode", json!("STANDARD_REPOSITORY")),
+        ("createTime", json!(now)),
+        ("updateTime", json!(now)),
+        ("registryUri", json!(format!("{}-docker.pkg.dev/{}/{id}", call.parameter(1), call.project))),
+    ] {
+        repository[field] = value;
+    }
+    {
+        let mut by_name = repositories.lock();
+        if by_name.contains_key(&name) {
+            return Err(Status::new(Code::AlreadyExists, "the repository already exists"));
+        }
+        by_name.insert(name, repository.clone());
+    }
+    repository["@type"] = json!("type.googleapis.com/google.devtools.artifactregistry.v1.Repository");
+    Ok(begin(repositories, &parent, repository))
+}
+
+fn list(repositories: &Repositories, call: &Call<'_>) -> Result<Value, Status> {
+    let parent = call.parent();
+    call.authorize("artifactregistry.repositories.list", &parent)?;
+    for unsupported in ["filter", "orderBy"] {
+        if call.query.get(unsupported).is_some_and(|value| !value.is_empty()) {
+            return Err(Status::new(Code::Unimplemented, format!("The local cloud does not support {unsupported}.")));
+        }
+    }
+    let prefix = format!("{parent}/repositories/");
+    let found = repositories.lock();
+    let found = found.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, value)| value.clone()).collect();
+    page(call, "repositories", found)
+}
+
+fn delete(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, Status> {
+    let name = name(call);
+    call.authorize("artifactregistry.repositories.delete", &name)?;
+    repositories.lock().remove(&name).ok_or_else(|| missing(&name))?;
+    Ok(begin(repositories, &call.parent(), json!({ "@type": "type.googleapis.com/google.protobuf.Empty" })))
+}
+
+/// The operation pends for the caller, and is done when it looks again.
+fn begin(repositories: &Arc<Repositories>, parent: &str, response: Value) -> Value {
+    let metadata = json!({ "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.OperationMetadata" });
+    let operation = repositories.operations.begin(parent, metadata.clone());
+    let name = operation["name"].as_str().unwrap_or_default().to_owned();
+    let repositories = repositories.clone();
+    tokio::spawn(async move { repositories.operations.finish(&name, metadata, Ok(response)) });
+    operation
+}
+
+fn is_name(id: &str) -> bool {
+    (1..=LONGEST_NAME).contains(&id.len())
+        && id.starts_with(|first: char| first.is_ascii_lowercase())
+        && !id.ends_with('-')
+        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}

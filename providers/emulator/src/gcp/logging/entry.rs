@@ -1,0 +1,214 @@
+//! One log entry in Google's form: <https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry>
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::{gcp::run::names::Key, router::Served};
+
+/// <https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#LogSeverity>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    Default,
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+impl Severity {
+    const NAMES: [(Self, &'static str); 9] = [
+        (Self::Default, "DEFAULT"),
+        (Self::Debug, "DEBUG"),
+        (Self::Info, "INFO"),
+        (Self::Notice, "NOTICE"),
+        (Self::Warning, "WARNING"),
+        (Self::Error, "ERROR"),
+        (Self::Critical, "CRITICAL"),
+        (Self::Alert, "ALERT"),
+        (Self::Emergency, "EMERGENCY"),
+    ];
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(severity, _)| *severity)
+    }
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(severity, _)| *severity == self).map_or("DEFAULT", |(_, name)| name)
+    }
+}
+
+/// Whose entry it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(super) key: Key,
+    revision: String,
+    instance: String,
+}
+
+impl Source {
+    /// One instance of a revision; no revision when none took the request.
+    pub(crate) fn new(key: &Key, revision: Option<&str>) -> Self {
+        let instance = format!("{:032x}", fastrand::u128(..));
+        Self { key: key.clone(), revision: revision.unwrap_or_default().to_owned(), instance }
+    }
+
+    fn entry(&self, log: &str, severity: Severity, at: Timestamp) -> Map<String, Value> {
+        let Key { project, location, service } = &self.key;
+        let mut entry = Map::new();
+        let mut set = |name: &str, value: Value| entry.insert(name.to_owned(), value);
+        set("logName", json!(format!("projects/{project}/logs/run.googleapis.com%2F{log}")));
+        set(
+            "resource",
+            json!({
+                "type": "cloud_run_revision",
+                "labels": {
+                    "project_id": project,
+                    "location": location,
+                    "service_name": service,
+                    "configuration_name": service,
+                    "revision_name": self.revision,
+                },
+            }),
+        );
+        set("labels", json!({ "instanceId": self.instance }));
+        set("insertId", json!(format!("{:024x}", fastrand::u128(..) >> 32)));
+        set("timestamp", json!(nanoseconds(at)));
+        set("receiveTimestamp", json!(nanoseconds(at)));
+        if severity != Severity::Default {
+            set("severity", json!(severity.name()));
+        }
+        entry
+    }
+
+    /// <https://cloud.google.com/run/docs/logging#log-resource>
+    pub(super) fn line(&self, stderr: bool, text: &str) -> Value {
+        let log = if stderr { "stderr" } else { "stdout" };
+        let mut entry = self.entry(log, Severity::Default, Timestamp::now());
+        match serde_json::from_str::<Map<String, Value>>(text) {
+            Ok(fields) => structured(&mut entry, fields),
+            Err(_) => {
+                entry.insert("textPayload".to_owned(), json!(text));
+            }
+        }
+        Value::Object(entry)
+    }
+
+    pub(super) fn system(&self, severity: Severity, text: &str) -> Value {
+        let mut entry = self.entry("varlog%2Fsystem", severity, Timestamp::now());
+        entry.insert("textPayload".to_owned(), json!(text));
+        Value::Object(entry)
+    }
+
+    pub(super) fn request(&self, served: &Served) -> Value {
+        let severity = match served.status {
+            500.. => Severity::Error,
+            400.. => Severity::Warning,
+            _ => Severity::Info,
+        };
+        let mut entry = self.entry("requests", severity, Timestamp::now());
+        let mut request = json!({
+            "requestMethod": served.method,
+            "requestUrl": served.url,
+            "requestSize": served.request_bytes.to_string(),
+            "responseSize": served.response_bytes.to_string(),
+            "status": served.status,
+            "remoteIp": served.remote,
+            "protocol": served.protocol,
+            "latency": format!("{:.9}s", served.took.as_secs_f64()),
+        });
+        for (name, value) in [("userAgent", &served.user_agent), ("referer", &served.referer)] {
+            if let Some(value) = value {
+                request[name] = json!(value);
+            }
+        }
+        entry.insert("httpRequest".to_owned(), request);
+        entry.insert("trace".to_owned(), json!(format!("projects/{}/traces/{}", self.key.project, served.trace)));
+        if let Some(text) = &served.trouble {
+            entry.insert("textPayload".to_owned(), json!(text));
+        }
+        Value::Object(entry)
+    }
+}
+
+/// Fields of a JSON line that are the entry's own: <https://cloud.google.com/logging/docs/structured-logging>
+fn structured(entry: &mut Map<String, Value>, mut fields: Map<String, Value>) {
+    if let Some(severity) = fields.get("severity").and_then(Value::as_str).and_then(Severity::parse) {
+        fields.remove("severity");
+        if severity != Severity::Default {
+            entry.insert("severity".to_owned(), json!(severity.name()));
+        }
+    }
+    for (field, name, fits) in [
+        ("httpRequest", "httpRequest", Value::is_object as fn(&Value) -> bool),
+        ("logging.googleapis.com/labels", "labels", Value::is_object),
+        ("logging.googleapis.com/operation", "operation", Value::is_object),
+        ("logging.googleapis.com/sourceLocation", "sourceLocation", Value::is_object),
+        ("logging.googleapis.com/insertId", "insertId", Value::is_string),
+        ("logging.googleapis.com/spanId", "spanId", Value::is_string),
+        ("logging.googleapis.com/trace", "trace", Value::is_string),
+        ("logging.googleapis.com/trace_sampled", "traceSampled", Value::is_boolean),
+    ] {
+        if let Some(value) = fields.remove(field).filter(fits) {
+            match (entry.get_mut(name), value) {
+                (Some(Value::Object(own)), Value::Object(more)) => own.extend(more),
+                (_, value) => {
+                    entry.insert(name.to_owned(), value);
+                }
+            }
+        }
+    }
+    if let Some(at) = fields.get("time").and_then(Value::as_str).and_then(|time| time.parse::<Timestamp>().ok()) {
+        fields.remove("time");
+        entry.insert("timestamp".to_owned(), json!(nanoseconds(at)));
+    }
+    entry.insert("jsonPayload".to_owned(), Value::Object(fields));
+}
+
+/// RFC 3339 with all nine digits, so that text sorts as time does.
+fn nanoseconds(at: Timestamp) -> String {
+    format!("{at:.9}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source() -> Source {
+        let key = Key { project: "p".to_owned(), location: "us-central1".to_owned(), service: "hello".to_owned() };
+        Source::new(&key, Some("hello-00001-abc"))
+    }
+
+    #[test]
+    fn plain_lines_are_text() {
+        let entry = source().line(true, "oh");
+        assert_eq!(entry["textPayload"], "oh");
+        assert_eq!(entry["logName"], "projects/p/logs/run.googleapis.com%2Fstderr");
+        assert_eq!(entry.get("severity"), None);
+        assert_eq!(entry["resource"]["labels"]["revision_name"], "hello-00001-abc");
+        assert_eq!(entry["timestamp"].as_str().map(str::len), Some("2026-01-01T00:00:00.000000000Z".len()));
+        assert_eq!(source().line(false, "[1]")["textPayload"], "[1]");
+    }
+
+    #[test]
+    fn json_lines_are_taken_apart() {
+        let line = json!({
+            "severity": "warning",
+            "message": "m",
+            "time": "2026-01-02T03:04:05.6Z",
+            "logging.googleapis.com/labels": { "a": "b" },
+            "logging.googleapis.com/trace": "t",
+        });
+        let entry = source().line(false, &line.to_string());
+        assert_eq!(entry["severity"], "WARNING");
+        assert_eq!(entry["jsonPayload"], json!({ "message": "m" }));
+        assert_eq!(entry["timestamp"], "2026-01-02T03:04:05.600000000Z");
+        assert_eq!(entry["labels"]["a"], "b");
+        assert!(entry["labels"]["instanceId"].is_string());
+        assert_eq!(entry["trace"], "t");
+        let odd = source().line(false, r#"{"severity":"LOUD"}"#);
+        assert_eq!(odd["jsonPayload"], json!({ "severity": "LOUD" }));
+    }
+}

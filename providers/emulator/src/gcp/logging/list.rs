@@ -1,0 +1,84 @@
+//! `entries:list`.
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::{
+    filter,
+    logs::{Logs, Stored},
+};
+use crate::gcp::{
+    call::Call,
+    project::Projects,
+    status::{Code, Status},
+};
+
+/// <https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list>
+const DEFAULT_PAGE: usize = 50;
+const LARGEST_PAGE: usize = 1_000;
+
+pub(crate) fn handle(logs: &Logs, projects: &Projects, call: &Call<'_>) -> Result<Value, Status> {
+    if !call.principal.may("logging.logEntries.list") {
+        return Err(Status::new(Code::PermissionDenied, "Permission denied for all log views"));
+    }
+    let body = &call.body;
+    let project = project(projects, body)?;
+    let text = body["filter"].as_str().unwrap_or_default();
+    let filter = filter::parse(text).map_err(|why| Status::invalid(format!("Unparseable filter: {why}")))?;
+    let newest_first = match body["orderBy"].as_str().unwrap_or("timestamp asc") {
+        "timestamp asc" | "timestamp" | "" => false,
+        "timestamp desc" => true,
+        other => return Err(Status::invalid(format!("Unsupported order_by '{other}'."))),
+    };
+    let size = match body["pageSize"].as_i64() {
+        None | Some(0) => DEFAULT_PAGE,
+        Some(size) => {
+            usize::try_from(size).map_err(|_| Status::invalid("page_size must not be negative."))?.min(LARGEST_PAGE)
+        }
+    };
+    let mut entries = logs.select(&project, |entry| filter.wants(entry));
+    if newest_first {
+        entries.reverse();
+    }
+    if let Some(token) = body["pageToken"].as_str() {
+        let after = read_token(token).ok_or_else(|| Status::invalid("page_token is invalid."))?;
+        let after = (after.0.as_str(), after.1);
+        entries.retain(|entry| if newest_first { entry.order() < after } else { entry.order() > after });
+    }
+    let more = entries.len() > size;
+    entries.truncate(size);
+    let mut answer = json!({});
+    if more && let Some(last) = entries.last() {
+        answer["nextPageToken"] = json!(write_token(last));
+    }
+    if !entries.is_empty() {
+        answer["entries"] = entries.into_iter().map(|stored| stored.entry).collect();
+    }
+    Ok(answer)
+}
+
+/// One project; the local cloud has no folders, organisations or views.
+fn project(projects: &Projects, body: &Value) -> Result<String, Status> {
+    let names: Vec<_> = body["resourceNames"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    match names.as_slice() {
+        [] => Err(Status::invalid("resource_names must not be empty.")),
+        [name] => match name.strip_prefix("projects/") {
+            Some(project) if !project.is_empty() && !project.contains('/') => Ok(projects.resolve(project)),
+            _ => {
+                Err(Status::invalid(format!("Unsupported resource name '{name}': the local cloud has only projects.")))
+            }
+        },
+        _ => Err(Status::invalid("Only one resource name is supported by the local cloud.")),
+    }
+}
+
+/// The place of the last entry that was answered: new entries move no page.
+fn write_token(last: &Stored) -> String {
+    let (time, number) = last.order();
+    URL_SAFE_NO_PAD.encode(format!("{time} {number}"))
+}
+
+fn read_token(token: &str) -> Option<(String, u64)> {
+    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
+    let (time, number) = text.split_once(' ')?;
+    Some((time.to_owned(), number.parse().ok()?))
+}

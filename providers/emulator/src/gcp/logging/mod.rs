@@ -1,0 +1,12 @@
+//! Cloud Logging: what containers write, what the system says of them, and each request.
+mod entry;
+mod evaluate;
+mod filter;
+mod list;
+mod logs;
+
+pub(crate) use self::{
+    entry::{Severity, Source},
+    list::handle,
+    logs::Logs,
+};

@@ -1,0 +1,14 @@
+//! Google's APIs: Cloud Run v2, Artifact Registry v1, Logging v2, and what they need of IAM.
+pub(crate) mod access;
+pub(crate) mod artifact_registry;
+pub(crate) mod call;
+pub(crate) mod face;
+pub(crate) mod logging;
+pub(crate) mod operations;
+mod permissions;
+pub(crate) mod project;
+mod proto;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod status;
+mod validate;

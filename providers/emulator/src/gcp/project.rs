@@ -1,0 +1,46 @@
+//! Projects are never made: every name is one, with a number that stays the same.
+use std::{
+    collections::BTreeMap,
+    sync::{PoisonError, RwLock},
+};
+
+use sha2::{Digest, Sha256};
+
+/// Twelve digits, like Google's.
+pub(crate) fn number(project: &str) -> String {
+    let digest = Sha256::digest(project.as_bytes());
+    let number = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    (100_000_000_000 + number % 900_000_000_000).to_string()
+}
+
+/// The projects that were named so far: a number is taken wherever an id is.
+#[derive(Debug, Default)]
+pub(crate) struct Projects(RwLock<BTreeMap<String, String>>);
+
+impl Projects {
+    /// The id of a project that was named by id or by number.
+    pub(crate) fn resolve(&self, named: &str) -> String {
+        if named.bytes().all(|byte| byte.is_ascii_digit()) {
+            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            return known.get(named).cloned().unwrap_or_else(|| named.to_owned());
+        }
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(number(named), named.to_owned());
+        named.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_names_its_project() {
+        let projects = Projects::default();
+        let number = number("local");
+        assert_eq!(number.len(), 12);
+        assert_eq!(projects.resolve(&number), number);
+        assert_eq!(projects.resolve("local"), "local");
+        assert_eq!(projects.resolve(&number), "local");
+    }
+}

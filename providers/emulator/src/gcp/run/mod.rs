@@ -1,0 +1,46 @@
+//! Cloud Run Admin API v2: services and their revisions, as a real deploy goes.
+//!
+//! A call changes what is wanted and answers at once; `bring_up` makes it true beside it; `settle` looks at both.
+mod bring_up;
+pub(crate) mod condition;
+mod etag;
+pub(crate) mod image;
+mod mask;
+pub(crate) mod names;
+mod operations;
+mod owner;
+mod policy;
+mod probe;
+mod resources;
+mod revision;
+mod revisions;
+mod rules;
+pub(crate) mod service;
+mod services;
+mod settle;
+mod starter;
+mod store;
+mod template;
+mod update;
+
+pub(crate) use self::{operations::handle as handle_operation, store::Store};
+pub(crate) use self::{
+    policy::handle as handle_policy, revisions::handle as handle_revision, services::handle as handle_service,
+};
+
+use std::sync::Arc;
+
+use super::{logging::Logs, operations::Operations};
+use crate::{iam::Iam, runtime::Runtime, server::activity::Activity, state::Images};
+
+/// What a service needs of the local cloud.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    pub(crate) iam: Arc<Iam>,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) images: Arc<dyn Images>,
+    /// Or why there is none.
+    pub(crate) runtime: Result<Arc<dyn Runtime>, Arc<str>>,
+    pub(crate) activity: Activity,
+    pub(crate) operations: Arc<Operations>,
+}

@@ -1,0 +1,44 @@
+//! `operations`: get, list, delete, wait.
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::store::Store;
+use crate::gcp::{
+    call::{Call, page, unimplemented},
+    status::Status,
+    validate::duration_seconds,
+};
+
+/// The longest that one call waits.
+const LONGEST: Duration = Duration::from_secs(300);
+/// Without a timeout in the call.
+const DEFAULT: Duration = Duration::from_secs(30);
+
+pub(crate) async fn handle(store: &Store, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
+    let parent = call.parent();
+    let name = format!("{parent}/operations/{}", call.parameter(2));
+    let operations = &store.parts.operations;
+    match verb {
+        "get" => {
+            call.authorize("run.operations.get", &name)?;
+            operations.get(&name)
+        }
+        "list" => {
+            call.authorize("run.operations.list", &parent)?;
+            page(call, "operations", operations.list(&parent))
+        }
+        "delete" => {
+            call.authorize("run.operations.delete", &name)?;
+            operations.delete(&name)?;
+            Ok(json!({}))
+        }
+        "wait" => {
+            call.authorize("run.operations.get", &name)?;
+            let asked = call.body["timeout"].as_str().and_then(duration_seconds);
+            let timeout = asked.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).unwrap_or(DEFAULT);
+            operations.wait(&name, timeout.min(LONGEST)).await
+        }
+        _ => Err(unimplemented()),
+    }
+}

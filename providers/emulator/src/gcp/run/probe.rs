@@ -1,0 +1,152 @@
+//! The startup probe: <https://cloud.google.com/run/docs/configuring/healthchecks#startup-probe-configuration>
+use std::{sync::Arc, time::Duration};
+
+use axum::body::Body;
+use http::{Request, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::runtime::{Exit, Instance};
+
+/// Between two tries to connect within one probe: loopback refuses at once what a cloud's network waits for.
+const RETRY: Duration = Duration::from_millis(5);
+const RETRY_MAX: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug)]
+pub(super) struct Probe {
+    delay: Duration,
+    timeout: Duration,
+    period: Duration,
+    pub(super) failures: u64,
+    action: Action,
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Connect { port: u16 },
+    Get { port: u16, path: String, headers: Vec<(String, String)> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// After so many attempts.
+    Passed(u64),
+    Failed,
+    Exited(Exit),
+    Cancelled,
+}
+
+impl Probe {
+    /// From a container's `startupProbe`, whose defaults are filled in.
+    pub(super) fn parse(probe: &Value) -> Option<Self> {
+        let seconds = |field: &str| probe[field].as_u64().map(Duration::from_secs);
+        let port = |action: &Value| action["port"].as_u64().and_then(|port| u16::try_from(port).ok());
+        let action = if let Some(http) = probe.get("httpGet") {
+            let pair = |header: &Value| {
+                Some((header["name"].as_str()?.to_owned(), header["value"].as_str().unwrap_or_default().to_owned()))
+            };
+            Action::Get {
+                port: port(http)?,
+                path: http["path"].as_str().unwrap_or("/").to_owned(),
+                headers: http["httpHeaders"].as_array().into_iter().flatten().filter_map(pair).collect(),
+            }
+        } else {
+            // A gRPC probe passes when the port is open.
+            Action::Connect { port: port(probe.get("tcpSocket").or_else(|| probe.get("grpc"))?)? }
+        };
+        Some(Self {
+            delay: seconds("initialDelaySeconds").unwrap_or_default(),
+            timeout: seconds("timeoutSeconds")?,
+            period: seconds("periodSeconds")?,
+            failures: probe["failureThreshold"].as_u64()?,
+            action,
+        })
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        match &self.action {
+            Action::Connect { port } | Action::Get { port, .. } => *port,
+        }
+    }
+
+    /// `TCP`, `HTTP`: as the system's log names it.
+    pub(super) fn kind(&self) -> &'static str {
+        match &self.action {
+            Action::Connect { .. } => "TCP",
+            Action::Get { .. } => "HTTP",
+        }
+    }
+
+    /// Until it passes, fails for good, or the container ends. `failed` hears of each attempt that fails.
+    pub(super) async fn run(
+        &self,
+        instance: &Arc<dyn Instance>,
+        cancelled: &CancellationToken,
+        failed: impl Fn(u64),
+    ) -> Outcome {
+        tokio::select! {
+            biased;
+            () = cancelled.cancelled() => Outcome::Cancelled,
+            exit = instance.exited() => Outcome::Exited(exit),
+            outcome = self.attempts(instance, failed) => outcome,
+        }
+    }
+
+    async fn attempts(&self, instance: &Arc<dyn Instance>, failed: impl Fn(u64)) -> Outcome {
+        tokio::time::sleep(self.delay).await;
+        for attempt in 1..=self.failures {
+            let begun = Instant::now();
+            if matches!(tokio::time::timeout(self.timeout, self.attempt(instance)).await, Ok(true)) {
+                return Outcome::Passed(attempt);
+            }
+            failed(attempt);
+            if attempt < self.failures {
+                tokio::time::sleep_until(begun + self.period).await;
+            }
+        }
+        Outcome::Failed
+    }
+
+    async fn attempt(&self, instance: &Arc<dyn Instance>) -> bool {
+        let mut pause = RETRY;
+        let stream = loop {
+            match instance.connect(self.port()).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(pause).await,
+            }
+            pause = (pause * 2).min(RETRY_MAX);
+        };
+        match &self.action {
+            Action::Connect { .. } => true,
+            Action::Get { port, path, headers } => get(stream, *port, path, headers).await.unwrap_or(false),
+        }
+    }
+}
+
+/// Passes from 200 to 399.
+async fn get(
+    stream: tokio::net::TcpStream,
+    port: u16,
+    path: &str,
+    headers: &[(String, String)],
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut request = Request::builder().uri(path).header(header::USER_AGENT, "GoogleHC/1.0");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request = request.header(header::HOST, format!("localhost:{port}"));
+    }
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Body::empty())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        Ok::<_, hyper::Error>((200..400).contains(&response.status().as_u16()))
+    };
+    tokio::select! {
+        answer = answer => Ok(answer?),
+        ended = connection => { ended?; Ok(false) }
+    }
+}

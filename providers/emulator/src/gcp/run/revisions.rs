@@ -1,0 +1,78 @@
+//! `services/S/revisions`: get, list, delete.
+use serde_json::{Value, json};
+
+use super::{etag, revision::State, store::Store};
+use crate::gcp::{
+    call::{Call, page, unimplemented},
+    operations::Operations,
+    status::{Code, Status},
+};
+
+pub(crate) fn handle(store: &Store, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
+    match verb {
+        "get" => get(store, call),
+        "list" => list(store, call),
+        "delete" => delete(store, call),
+        _ => Err(unimplemented()),
+    }
+}
+
+fn get(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
+    let (key, name) = (call.key(), call.parameter(3));
+    call.authorize("run.revisions.get", &key.revision(&name))?;
+    let service = store.find(&key).map_err(|_| key.revision_not_found(&name))?;
+    let state = service.state();
+    let revision = state.revision(&name).ok_or_else(|| key.revision_not_found(&name))?;
+    Ok(revision.render(&key))
+}
+
+/// The newest first.
+fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
+    let key = call.key();
+    call.authorize("run.revisions.list", &key.to_string())?;
+    let mut revisions = Vec::new();
+    // `-` is every service: https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services.revisions/list
+    for service in store.all() {
+        if service.key.parent() == key.parent() && (key.service == "-" || service.key.service == key.service) {
+            let state = service.state();
+            revisions.extend(state.revisions.iter().rev().map(|revision| revision.render(&service.key)));
+        }
+    }
+    page(call, "revisions", revisions)
+}
+
+fn delete(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
+    let (key, name) = (call.key(), call.parameter(3));
+    call.authorize("run.revisions.delete", &key.revision(&name))?;
+    let service = store.find(&key).map_err(|_| key.revision_not_found(&name))?;
+    let mut state = service.state();
+    let index = state.revisions.iter().position(|revision| revision.name == name);
+    let index = index.ok_or_else(|| key.revision_not_found(&name))?;
+    let revision = &state.revisions[index];
+    etag::check(call.query.get("etag").map(String::as_str), revision.version(), &name)?;
+    let latest = index + 1 == state.revisions.len() || state.latest_ready.as_deref() == Some(name.as_str());
+    let routed = state.applied.iter().any(|target| target.revision.as_deref() == Some(name.as_str()));
+    if latest || routed || matches!(revision.state, State::Pending) {
+        return Err(Status::new(
+            Code::FailedPrecondition,
+            format!("Revision '{name}' cannot be deleted: it is the latest one, or traffic or a tag leads to it."),
+        ));
+    }
+    let value = typed(revision.render(&key));
+    if call.flag("validateOnly") {
+        return Ok(Operations::unstored(&key.parent(), value.clone(), value));
+    }
+    // Nothing leads to it, so nothing of it runs.
+    state.revisions.remove(index);
+    drop(state);
+    let operation = store.parts.operations.begin(&key.parent(), value.clone());
+    let operation_name = operation["name"].as_str().unwrap_or_default().to_owned();
+    let operations = store.parts.operations.clone();
+    tokio::spawn(async move { operations.finish(&operation_name, value.clone(), Ok(value)) });
+    Ok(operation)
+}
+
+fn typed(mut value: Value) -> Value {
+    value["@type"] = json!("type.googleapis.com/google.cloud.run.v2.Revision");
+    value
+}

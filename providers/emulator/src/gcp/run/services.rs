@@ -1,0 +1,187 @@
+//! `services`: create, get, list, patch, delete.
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    etag, mask,
+    names::{Key, is_service},
+    service::{Service, typed},
+    store::{Store, exists},
+    update::{self, Change},
+};
+use crate::{
+    gcp::{
+        call::{Call, page, unimplemented},
+        operations::Operations,
+        status::{Code, Status},
+    },
+    router::backend::GRACE,
+};
+
+pub(crate) fn handle(store: &Arc<Store>, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
+    match verb {
+        "create" => create(store, call),
+        "get" => get(store, call),
+        "list" => list(store, call),
+        "patch" => patch(store, call),
+        "delete" => delete(store, call),
+        _ => Err(unimplemented()),
+    }
+}
+
+impl Call<'_> {
+    pub(super) fn key(&self) -> Key {
+        Key { project: self.project.clone(), location: self.parameter(1), service: self.parameter(2) }
+    }
+}
+
+fn create(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
+    let mut key = call.key();
+    key.service = match call.query.get("serviceId") {
+        Some(name) => name.clone(),
+        // https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/create
+        None => format!("service-{:08x}", fastrand::u32(..)),
+    };
+    call.authorize("run.services.create", &key.to_string())?;
+    make(store, call, key)
+}
+
+fn make(store: &Arc<Store>, call: &Call<'_>, key: Key) -> Result<Value, Status> {
+    if !is_location(&key.location) {
+        return Err(Status::invalid(format!("Invalid location '{}'.", key.location)));
+    }
+    if !is_service(&key.service) {
+        return Err(Status::invalid(
+            "Violation in CreateServiceRequest.service_id: Resource name must use only lowercase letters, numbers and '-'. Must begin with a letter and cannot end with a '-'. Must contain fewer than 50 characters.",
+        ));
+    }
+    let spec = update::prepare("CreateServiceRequest", &key, call.fields())?;
+    act_as(call, &spec)?;
+    if store.exists(&key) {
+        return Err(exists(&key));
+    }
+    let parent = key.parent();
+    let service = Service::new(key, store.parts.clone(), &call.principal.email);
+    let change = Change { spec, force: false, by: call.principal.email.clone() };
+    // Whoever finds it from now on waits until it is whole.
+    let mut state = service.state();
+    if call.flag("validateOnly") {
+        let value = typed(update::preview(&service, &state, change)?);
+        return Ok(Operations::unstored(&parent, value.clone(), value));
+    }
+    store.insert(&service)?;
+    update::apply(&service, &mut state, change).inspect_err(|_| store.remove(&service))
+}
+
+fn get(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
+    let key = call.key();
+    call.authorize("run.services.get", &key.to_string())?;
+    let service = store.find(&key)?;
+    let state = service.state();
+    Ok(state.render(&key))
+}
+
+fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
+    let parent = call.parent();
+    call.authorize("run.services.list", &parent)?;
+    let services: Vec<_> = store
+        .all()
+        .into_iter()
+        .filter(|service| service.key.parent() == parent)
+        .map(|service| service.state().render(&service.key))
+        .collect();
+    page(call, "services", services)
+}
+
+fn patch(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
+    let key = call.key();
+    call.authorize("run.services.update", &key.to_string())?;
+    let service = match store.find(&key) {
+        Ok(service) => service,
+        Err(_) if call.flag("allowMissing") => {
+            call.authorize("run.services.create", &key.to_string())?;
+            return make(store, call, key);
+        }
+        Err(missing) => return Err(missing),
+    };
+    let body = call.fields();
+    // Held from the look to the change: of two changes at once, the later one sees the earlier one.
+    let mut state = service.state();
+    if state.deleted.is_some() {
+        return Err(key.not_found());
+    }
+    etag::check(body.get("etag").and_then(Value::as_str), state.version(), &key.service)?;
+    let stored = state.spec.as_object().cloned().unwrap_or_default();
+    let mask = call.query.get("updateMask").map(String::as_str);
+    let spec = mask::apply(&call.documents.run, &stored, &body, mask)?;
+    let spec = update::prepare("UpdateServiceRequest", &key, spec)?;
+    if spec.get("template") != stored.get("template") {
+        act_as(call, &spec)?;
+    }
+    let change = Change { spec, force: call.flag("forceNewRevision"), by: call.principal.email.clone() };
+    if call.flag("validateOnly") {
+        let value = typed(update::preview(&service, &state, change)?);
+        return Ok(Operations::unstored(&key.parent(), value.clone(), value));
+    }
+    update::apply(&service, &mut state, change)
+}
+
+fn delete(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
+    let key = call.key();
+    call.authorize("run.services.delete", &key.to_string())?;
+    let service = store.find(&key)?;
+    let metadata = {
+        let mut state = service.state();
+        if state.deleted.is_some() {
+            return Err(key.not_found());
+        }
+        etag::check(call.query.get("etag").map(String::as_str), state.version(), &key.service)?;
+        if call.flag("validateOnly") {
+            let value = typed(state.render(&key));
+            return Ok(Operations::unstored(&key.parent(), value.clone(), value));
+        }
+        state.touch(&call.principal.email);
+        state.deleted = Some(state.updated);
+        state.reconciling = true;
+        typed(state.render(&key))
+    };
+    let operation = store.parts.operations.begin(&key.parent(), metadata.clone());
+    let name = operation["name"].as_str().unwrap_or_default().to_owned();
+    let store = store.clone();
+    tokio::spawn(async move {
+        store.tear_down(&service, GRACE).await;
+        let mut done = metadata;
+        if let Some(fields) = done.as_object_mut() {
+            fields.remove("reconciling");
+        }
+        store.parts.operations.finish(&name, done.clone(), Ok(done));
+    });
+    Ok(operation)
+}
+
+/// <https://cloud.google.com/run/docs/reference/iam/permissions>: whoever deploys must be allowed to act as the service's account.
+fn act_as(call: &Call<'_>, spec: &Map<String, Value>) -> Result<(), Status> {
+    let account = spec.get("template").and_then(|template| template["serviceAccount"].as_str()).unwrap_or_default();
+    if call.principal.may("iam.serviceAccounts.actAs") {
+        return Ok(());
+    }
+    Err(Status::new(
+        Code::PermissionDenied,
+        format!("Permission 'iam.serviceaccounts.actAs' denied on service account {account} (or it may not exist)."),
+    )
+    .with_detail(json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": "IAM_PERMISSION_DENIED",
+        "domain": "iam.googleapis.com",
+        "metadata": { "permission": "iam.serviceAccounts.actAs" },
+    })))
+}
+
+/// `us-central1`, `europe-west12`.
+fn is_location(location: &str) -> bool {
+    let place = location.trim_end_matches(|letter: char| letter.is_ascii_digit());
+    place.len() < location.len()
+        && place.contains('-')
+        && place.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+}

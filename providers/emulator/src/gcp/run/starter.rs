@@ -1,0 +1,289 @@
+//! How a revision gets an instance: launched, logged and probed.
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    condition::{Failure, Reason},
+    names::Key,
+    probe::{Outcome, Probe},
+    template,
+};
+use crate::{
+    gcp::{
+        logging::{Logs, Severity, Source},
+        status::Code,
+    },
+    image::Image,
+    router::{Start, Started},
+    runtime::{Exit, Launch, LaunchError, Runtime, Stream},
+};
+
+/// Instances are numbered over all services: their names are folders of the runtime.
+static COUNT: AtomicU64 = AtomicU64::new(0);
+/// Lines on their way into the log; a container that writes faster waits.
+const PENDING_LINES: usize = 1024;
+/// For an instance that was cancelled while it started.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
+
+pub(super) struct Starter {
+    pub(super) key: Key,
+    pub(super) revision: String,
+    pub(super) template: Value,
+    pub(super) image: Image,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) logs: Arc<Logs>,
+    /// The instance that runs now.
+    pub(super) source: Mutex<Source>,
+}
+
+impl fmt::Debug for Starter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Starter").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Start for Starter {
+    async fn start(&self, cancelled: CancellationToken) -> Result<Started, String> {
+        self.bring_up(&cancelled).await.map_err(|failure| failure.message)
+    }
+
+    fn died(&self, exit: Exit) {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.log_exit(&source, exit);
+    }
+}
+
+impl Starter {
+    /// One instance that passed its startup probe.
+    pub(super) async fn bring_up(&self, cancelled: &CancellationToken) -> Result<Started, Failure> {
+        // An image may take long to extract: nothing is launched that nobody wants.
+        if cancelled.is_cancelled() {
+            return Err(unwanted());
+        }
+        let source = Source::new(&self.key, Some(&self.revision));
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source.clone();
+        self.logs.system(&source, Severity::Info, "Starting new instance.");
+        if let Some(user) = self.image.config.user.as_ref().filter(|user| !matches!(user.as_str(), "0" | "root")) {
+            let text = format!("The local cloud runs the container as root, not as the image's user '{user}'.");
+            self.logs.system(&source, Severity::Warning, &text);
+        }
+        if (self.image.os.as_str(), self.image.architecture.as_str()) != ("linux", "amd64") {
+            let Image { os, architecture, .. } = &self.image;
+            let text = format!(
+                "The image is for {os}/{architecture}, which only the local cloud runs: Cloud Run needs linux/amd64."
+            );
+            self.logs.system(&source, Severity::Warning, &text);
+        }
+        let instance =
+            self.runtime.launch(self.launch(&source)).await.map_err(|error| self.not_launched(&source, error))?;
+        let port = template::port(&self.template);
+        let container = template::ingress(&self.template).unwrap_or(&Value::Null);
+        let skipped = self.template["healthCheckDisabled"] == true;
+        let Some(probe) = container.get("startupProbe").and_then(Probe::parse).filter(|_| !skipped) else {
+            return Ok(Started { instance, port });
+        };
+        let name = self.container_name(container);
+        let kind =
+            format!("{}STARTUP {} probe", if is_default(&probe, container) { "Default " } else { "" }, probe.kind());
+        let place = format!("for container \"{name}\" on port {}.", probe.port());
+        let outcome = probe
+            .run(&instance, cancelled, |attempt| {
+                let plural = if attempt == 1 { "time" } else { "times" };
+                let text = format!("{kind} failed {attempt} {plural} consecutively {place}");
+                self.logs.system(&source, Severity::Error, &text);
+            })
+            .await;
+        let failure = match outcome {
+            Outcome::Passed(attempts) => {
+                let plural = if attempts == 1 { "attempt" } else { "attempts" };
+                let text = format!("{kind} succeeded after {attempts} {plural} {place}");
+                self.logs.system(&source, Severity::Info, &text);
+                return Ok(Started { instance, port });
+            }
+            Outcome::Exited(exit) => {
+                self.log_exit(&source, exit);
+                self.logs.system(&source, Severity::Error, &format!("{kind} failed 1 time consecutively {place}"));
+                self.unhealthy(is_default(&probe, container))
+            }
+            Outcome::Failed => self.unhealthy(is_default(&probe, container)),
+            Outcome::Cancelled => unwanted(),
+        };
+        instance.stop(GRACE).await;
+        Err(failure)
+    }
+
+    fn launch(&self, source: &Source) -> Launch {
+        let container = template::ingress(&self.template).unwrap_or(&Value::Null);
+        let texts = |field: &str| -> Vec<String> {
+            let values = container[field].as_array().into_iter().flatten();
+            values.filter_map(|value| value.as_str().map(str::to_owned)).collect()
+        };
+        let pair = |variable: &Value| {
+            Some((variable["name"].as_str()?.to_owned(), variable["value"].as_str().unwrap_or_default().to_owned()))
+        };
+        let mut env: Vec<_> = container["env"].as_array().into_iter().flatten().filter_map(pair).collect();
+        // https://cloud.google.com/run/docs/container-contract#services-env-vars
+        for (name, value) in
+            [("K_SERVICE", &self.key.service), ("K_REVISION", &self.revision), ("K_CONFIGURATION", &self.key.service)]
+        {
+            env.push((name.to_owned(), value.clone()));
+        }
+        let number = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+        Launch {
+            id: format!("{}-{number}", self.revision),
+            image: self.image.clone(),
+            command: texts("command"),
+            args: texts("args"),
+            env,
+            working_dir: container["workingDir"].as_str().map(str::to_owned),
+            port: template::port(&self.template),
+            memory: template::memory_bytes(&self.template),
+            output: self.output(source),
+        }
+    }
+
+    /// Every line into the log.
+    fn output(&self, source: &Source) -> mpsc::Sender<crate::runtime::Line> {
+        let (sender, mut lines) = mpsc::channel::<crate::runtime::Line>(PENDING_LINES);
+        let (logs, source) = (self.logs.clone(), source.clone());
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                logs.line(&source, line.stream == Stream::Stderr, &line.text);
+            }
+        });
+        sender
+    }
+
+    /// An unnamed container is called after its service.
+    fn container_name(&self, container: &Value) -> String {
+        container["name"].as_str().map_or_else(|| format!("{}-1", self.key.service), str::to_owned)
+    }
+
+    fn log_exit(&self, source: &Source, exit: Exit) {
+        let text = match exit {
+            Exit { code: Some(code), .. } => format!("Container called exit({code})."),
+            Exit { signal: Some(signal), .. } => format!("Container terminated on signal {signal}."),
+            Exit { .. } => "Container terminated.".to_owned(),
+        };
+        self.logs.system(source, Severity::Warning, &text);
+    }
+
+    fn not_launched(&self, source: &Source, error: LaunchError) -> Failure {
+        match error {
+            LaunchError::Exec(text) => {
+                self.logs.system(source, Severity::Error, &format!("Application failed to start: {text}"));
+                self.unhealthy(true)
+            }
+            LaunchError::Image(text) => Failure {
+                code: Code::FailedPrecondition,
+                message: format!("Image '{}' cannot be used: {text}", self.image.reference),
+                reason: Reason::Common("CONTAINER_MISSING"),
+            },
+            LaunchError::Host(text) => Failure {
+                code: Code::Internal,
+                message: format!("The local cloud could not start the container: {text}"),
+                reason: Reason::Common("INTERNAL"),
+            },
+        }
+    }
+
+    /// <https://cloud.google.com/run/docs/troubleshooting#container-failed-to-start>
+    fn unhealthy(&self, default_probe: bool) -> Failure {
+        let what = if default_probe {
+            format!(
+                "The user-provided container failed to start and listen on the port defined provided by the PORT={} environment variable within the allocated timeout. This can happen when the container port is misconfigured or if the timeout is too short. The health check timeout can be extended.",
+                template::port(&self.template)
+            )
+        } else {
+            "The user-provided container failed the configured startup probe checks.".to_owned()
+        };
+        let logs = format!(
+            "https://console.cloud.google.com/logs/viewer?project={}&resource=cloud_run_revision/service_name/{}/revision_name/{}",
+            self.key.project, self.key.service, self.revision
+        );
+        Failure {
+            code: Code::FailedPrecondition,
+            message: format!(
+                "{what} Logs for this revision might contain more information.\n\nLogs URL: {logs}\nFor more troubleshooting guidance, see https://cloud.google.com/run/docs/troubleshooting#container-failed-to-start"
+            ),
+            reason: Reason::Revision("HEALTH_CHECK_CONTAINER_ERROR"),
+        }
+    }
+}
+
+fn unwanted() -> Failure {
+    Failure {
+        code: Code::Aborted,
+        message: "The instance was no longer wanted.".to_owned(),
+        reason: Reason::Revision("RETIRED"),
+    }
+}
+
+/// The probe that Cloud Run adds by itself.
+fn is_default(probe: &Probe, container: &Value) -> bool {
+    let given = &container["startupProbe"];
+    probe.failures == 1
+        && given.get("tcpSocket").is_some()
+        && given["timeoutSeconds"] == 240
+        && given["periodSeconds"] == 240
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        image::ImageConfig,
+        runtime::{Instance, RuntimeKind},
+    };
+
+    #[derive(Debug)]
+    struct Broken;
+
+    #[async_trait]
+    impl Runtime for Broken {
+        fn kind(&self) -> RuntimeKind {
+            RuntimeKind::Process
+        }
+
+        async fn launch(&self, _: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
+            Err(LaunchError::Host("launched".to_owned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_longer_wanted_is_not_launched() {
+        let key = Key { project: "p".to_owned(), location: "l".to_owned(), service: "s".to_owned() };
+        let starter = Starter {
+            source: Mutex::new(Source::new(&key, None)),
+            key,
+            revision: "s-1".to_owned(),
+            template: Value::Null,
+            image: Image {
+                reference: "i".to_owned(),
+                digest: "sha256:0".to_owned(),
+                os: "linux".to_owned(),
+                architecture: "amd64".to_owned(),
+                config: ImageConfig::default(),
+                layers: Vec::new(),
+            },
+            runtime: Arc::new(Broken),
+            logs: Arc::default(),
+        };
+        let cancelled = CancellationToken::new();
+        let code = async || starter.bring_up(&cancelled).await.map_err(|failure| failure.code).err();
+        assert_eq!(code().await, Some(Code::Internal));
+        cancelled.cancel();
+        assert_eq!(code().await, Some(Code::Aborted));
+    }
+}

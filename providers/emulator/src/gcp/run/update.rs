@@ -1,0 +1,114 @@
+//! A change of what a service should be.
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{
+    bring_up,
+    names::{Key, new_revision},
+    revision::{Revision, unnamed},
+    rules,
+    service::{Pending, Service, State, typed},
+    settle, template,
+};
+use crate::gcp::status::{Code, Status};
+
+/// Not the user's to set: the name is in the path, the version is a condition.
+const NOT_STORED: [&str; 2] = ["name", "etag"];
+
+/// A change that passed all checks.
+pub(super) struct Change {
+    pub(super) spec: Map<String, Value>,
+    pub(super) force: bool,
+    pub(super) by: String,
+}
+
+/// Fills in the defaults, then checks. `request` is the request's name in refusals.
+pub(super) fn prepare(request: &str, key: &Key, mut spec: Map<String, Value>) -> Result<Map<String, Value>, Status> {
+    for field in NOT_STORED {
+        spec.remove(field);
+    }
+    template::fill(&mut spec, &key.project_number());
+    rules::check(request, key, &spec)?;
+    Ok(spec)
+}
+
+/// Makes it so and answers the operation; what takes time goes on beside it.
+///
+/// The caller holds the state since it looked at it: of two changes at once, the later one sees the earlier one.
+pub(super) fn apply(service: &Arc<Service>, state: &mut State, change: Change) -> Result<Value, Status> {
+    if state.deleted.is_some() {
+        return Err(service.key.not_found());
+    }
+    let spec = Value::Object(change.spec);
+    let cut = state.cut(&service.key, &spec, change.force)?;
+    let changed = cut.is_some() || state.spec != spec;
+    let before = std::mem::replace(&mut state.spec, spec);
+    if let Err(error) = service.open_ports(state) {
+        state.spec = before;
+        return Err(Status::new(Code::Internal, format!("no port for the service: {error}")));
+    }
+    if changed {
+        state.generation += 1;
+        state.touch(&change.by);
+        state.reconcile(cut.is_some());
+    }
+    if let Some(name) = &cut {
+        let generation = state.generation;
+        let closed = service.closed.child_token();
+        let revision = Revision::new(name.clone(), generation, &state.spec, &change.by, closed);
+        bring_up::spawn(service, &revision);
+        state.revisions.push(revision);
+    }
+    let operation = service.parts.operations.begin(&service.key.parent(), typed(state.render(&service.key)));
+    let name = operation["name"].as_str().unwrap_or_default().to_owned();
+    state.pending.push(Pending { operation: name, revision: cut });
+    // The operation pends until somebody looks at the service again.
+    let settled = service.clone();
+    service.tasks.spawn(async move { settle::settle(&settled) });
+    Ok(operation)
+}
+
+/// What would come of it.
+pub(super) fn preview(service: &Service, state: &State, change: Change) -> Result<Value, Status> {
+    let spec = Value::Object(change.spec);
+    state.cut(&service.key, &spec, change.force)?;
+    let mut value = state.render(&service.key);
+    if let (Some(value), Some(spec)) = (value.as_object_mut(), spec.as_object()) {
+        for (name, field) in spec {
+            value.insert(name.clone(), field.clone());
+        }
+    }
+    Ok(value)
+}
+
+impl State {
+    /// The name of the revision that a new spec makes, if it makes one.
+    fn cut(&self, key: &Key, spec: &Value, force: bool) -> Result<Option<String>, Status> {
+        let template = unnamed(&spec["template"]);
+        let latest = self.latest_created();
+        let differs = latest.is_none_or(|latest| latest.template != template);
+        let Some(name) = spec["template"]["revision"].as_str() else {
+            return Ok((differs || force).then(|| new_revision(&key.service, self.cuts + 1)));
+        };
+        match self.revision(name) {
+            None => Ok(Some(name.to_owned())),
+            Some(revision) if !force && revision.template == template => Ok(None),
+            Some(_) => Err(Status::new(
+                Code::AlreadyExists,
+                format!("Revision named '{name}' with different configuration already exists."),
+            )),
+        }
+    }
+
+    fn reconcile(&mut self, cut: bool) {
+        use super::condition::Condition::Reconciling;
+        self.reconciling = true;
+        self.ready.set(Reconciling);
+        self.routes_ready.set(Reconciling);
+        if cut {
+            self.cuts += 1;
+            self.configurations_ready.set(Reconciling);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The calls that the local cloud got: what, when and with which result; never a header's value or a body.
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+const KEPT: usize = 10_000;
+/// Query parameters that are credentials: <https://cloud.google.com/apis/docs/system-parameters>
+const SECRET_PARAMETERS: [&str; 3] = ["access_token", "oauth_token", "key"];
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Request {
+    pub(crate) n: u64,
+    pub(crate) time: String,
+    pub(crate) method: String,
+    pub(crate) host: String,
+    /// With the query.
+    pub(crate) path: String,
+    pub(crate) status: u16,
+    pub(crate) ms: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Requests(Mutex<Ring>);
+
+#[derive(Debug, Default)]
+struct Ring {
+    count: u64,
+    entries: VecDeque<Request>,
+}
+
+/// What is known before the answer is.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) method: String,
+    pub(crate) host: String,
+    pub(crate) path_and_query: String,
+    pub(crate) at: Timestamp,
+}
+
+impl Requests {
+    pub(crate) fn record(&self, call: Call, status: u16, took: Duration) {
+        let mut ring = self.ring();
+        ring.count += 1;
+        if ring.entries.len() == KEPT {
+            ring.entries.pop_front();
+        }
+        let request = Request {
+            n: ring.count,
+            time: call.at.to_string(),
+            method: call.method,
+            host: call.host,
+            path: redact(&call.path_and_query),
+            status,
+            ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        };
+        ring.entries.push_back(request);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Request> {
+        self.ring().entries.iter().cloned().collect()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.ring().entries.clear();
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn redact(path_and_query: &str) -> String {
+    let Some((path, query)) = path_and_query.split_once('?') else {
+        return path_and_query.to_owned();
+    };
+    let parts: Vec<_> = query
+        .split('&')
+        .map(|part| match part.split_once('=') {
+            Some((name, _)) if SECRET_PARAMETERS.contains(&name.trim_start_matches('$')) => format!("{name}=REDACTED"),
+            _ => part.to_owned(),
+        })
+        .collect();
+    format!("{path}?{}", parts.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(path: &str) -> Call {
+        Call {
+            method: "GET".to_owned(),
+            host: "run.googleapis.com".to_owned(),
+            path_and_query: path.to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn the_ring_is_bounded_and_numbered() {
+        let requests = Requests::default();
+        for _ in 0..KEPT + 3 {
+            requests.record(call("/"), 200, Duration::ZERO);
+        }
+        let all = requests.all();
+        assert_eq!((all.len(), all[0].n), (KEPT, 4));
+        requests.clear();
+        requests.record(call("/"), 200, Duration::ZERO);
+        assert_eq!(requests.all()[0].n, KEPT as u64 + 4);
+    }
+
+    #[test]
+    fn credentials_in_a_query_are_not_kept() {
+        assert_eq!(redact("/v2/x?a=b&access_token=t&key=k"), "/v2/x?a=b&access_token=REDACTED&key=REDACTED");
+        assert_eq!(redact("/v2/x"), "/v2/x");
+    }
+}

@@ -1,0 +1,112 @@
+//! From a request's host name to whoever answers it. Every face comes through here.
+use std::{sync::Arc, time::Instant};
+
+use axum::{body::Body, response::IntoResponse, response::Response};
+use http::{HeaderMap, Request, StatusCode, Uri, header};
+use jiff::Timestamp;
+use tower::ServiceExt as _;
+
+use crate::{
+    gcp::{
+        access::is_registry,
+        face::Api,
+        status::{Code, Status},
+    },
+    requests::Call,
+    state::Cloud,
+};
+
+/// Google's APIs and registries by their names; a loopback name is all APIs in one.
+pub(crate) async fn google(cloud: Arc<Cloud>, request: Request<Body>) -> Response {
+    let host = host(request.uri(), request.headers());
+    let call = describe(&request, &host);
+    recorded(&cloud, call, dispatch(&cloud, &host, request)).await
+}
+
+/// The registry's own port: repositories by their whole name, no token.
+pub(crate) async fn registry(cloud: Arc<Cloud>, request: Request<Body>) -> Response {
+    let call = describe(&request, &host(request.uri(), request.headers()));
+    // It asks for no token, so a web page must not reach it: neither by a name of its own nor across origins.
+    let page = !is_loopback(&call.host) || request.headers().contains_key(header::ORIGIN);
+    let routes = cloud.images.routes(cloud.access.clone(), None);
+    let answer =
+        async { if page { StatusCode::FORBIDDEN.into_response() } else { infallible(routes.oneshot(request).await) } };
+    recorded(&cloud, call, answer).await
+}
+
+async fn dispatch(cloud: &Cloud, host: &str, request: Request<Body>) -> Response {
+    let name = without_port(host);
+    if is_registry(name) {
+        let routes = cloud.images.routes(cloud.access.clone(), Some(name.to_owned()));
+        return infallible(routes.oneshot(request).await);
+    }
+    match Api::of_host(name) {
+        Some(api) => cloud.google.answer(api, request).await,
+        None => {
+            let text = format!("The local cloud does not answer for the host '{name}'.");
+            Status::new(Code::NotFound, text).into_response()
+        }
+    }
+}
+
+fn describe(request: &Request<Body>, host: &str) -> Call {
+    Call {
+        method: request.method().to_string(),
+        host: host.to_owned(),
+        path_and_query: request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+        at: Timestamp::now(),
+    }
+}
+
+/// Runs a request and keeps a line of it.
+async fn recorded(cloud: &Cloud, call: Call, answer: impl Future<Output = Response>) -> Response {
+    let _use = cloud.activity.begin();
+    let begun = Instant::now();
+    let response = answer.await;
+    cloud.requests.record(call, response.status().as_u16(), begun.elapsed());
+    response
+}
+
+fn infallible(response: Result<Response, std::convert::Infallible>) -> Response {
+    match response {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+/// The target's own host before the header: <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2>
+pub(crate) fn host(uri: &Uri, headers: &HeaderMap) -> String {
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let header = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    authority.or_else(header).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// Whether a request was sent to this machine by a name that no web page can have.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    matches!(without_port(host), "127.0.0.1" | "localhost" | "[::1]")
+}
+
+pub(crate) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        let uri: Uri = "http://run.googleapis.com:80/v2/x".parse().expect("a uri");
+        assert_eq!(without_port(&host(&uri, &HeaderMap::new())), "run.googleapis.com");
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, http::HeaderValue::from_static("LocalHost:8585"));
+        let origin: Uri = "/v2/x".parse().expect("a uri");
+        assert_eq!(without_port(&host(&origin, &headers)), "localhost");
+        assert_eq!(without_port("[::1]"), "[::1]");
+        assert_eq!(without_port("[::1]:80"), "[::1]");
+        assert!(is_loopback("localhost:5000") && !is_loopback("localhost.example:5000"));
+    }
+}

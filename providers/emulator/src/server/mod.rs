@@ -1,0 +1,8 @@
+//! Listeners, the dispatch from host name to face, the log of requests.
+pub(crate) mod activity;
+pub(crate) mod dispatch;
+pub(crate) mod listen;
+mod running;
+
+pub(crate) use self::running::start;
+pub use self::running::{Running, ServeError};

@@ -1,0 +1,127 @@
+//! Everything that the local cloud holds, and what it is made of.
+use std::{fmt, io, sync::Arc};
+
+use async_trait::async_trait;
+use axum::Router;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Addresses,
+    gcp::{
+        access::RegistryAccess, artifact_registry::Repositories, face::Face, logging::Logs, operations::Operations,
+        project::Projects, run, schema::Documents,
+    },
+    iam::Iam,
+    image::{Image, ImageError},
+    registry::{Registry, StoredImage},
+    registry_access::Access,
+    requests::Requests,
+    runtime::{Runtime, RuntimeKind},
+    server::activity::Activity,
+};
+
+/// Where images are: the registry, or a test's stand-in.
+#[async_trait]
+pub(crate) trait Images: fmt::Debug + Send + Sync {
+    /// `name` = `HOST/PROJECT/REPO/IMAGE`, `reference` = a tag or a digest.
+    async fn image(&self, name: &str, reference: &str) -> Result<Image, ImageError>;
+    /// `/v2/…`; `prefix` is the cloud's host name when the request came by one.
+    fn routes(&self, access: Arc<dyn Access>, prefix: Option<String>) -> Router;
+    async fn clear(&self) -> io::Result<()>;
+    /// Everything that was pushed.
+    fn list(&self) -> Vec<StoredImage>;
+}
+
+#[async_trait]
+impl Images for Registry {
+    async fn image(&self, name: &str, reference: &str) -> Result<Image, ImageError> {
+        Registry::image(self, name, reference).await
+    }
+
+    fn routes(&self, access: Arc<dyn Access>, prefix: Option<String>) -> Router {
+        Registry::routes(self, access, prefix)
+    }
+
+    async fn clear(&self) -> io::Result<()> {
+        Registry::clear(self).await
+    }
+
+    fn list(&self) -> Vec<StoredImage> {
+        self.images()
+    }
+}
+
+/// What a cloud is put together from.
+#[derive(Debug)]
+pub(crate) struct Ingredients {
+    pub(crate) images: Arc<dyn Images>,
+    /// Or why there is none.
+    pub(crate) runtime: Result<Arc<dyn Runtime>, Arc<str>>,
+    /// The default principal's.
+    pub(crate) token: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    pub(crate) iam: Arc<Iam>,
+    pub(crate) requests: Requests,
+    pub(crate) activity: Activity,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) runtime: Result<RuntimeKind, Arc<str>>,
+    pub(crate) google: Face,
+    pub(crate) access: Arc<RegistryAccess>,
+    pub(crate) addresses: Addresses,
+    pub(crate) started: Instant,
+    /// Somebody asked for the end.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Cloud {
+    pub(crate) fn new(ingredients: Ingredients, addresses: Addresses) -> serde_json::Result<Self> {
+        let Ingredients { images, runtime, token } = ingredients;
+        let iam = Arc::new(Iam::new(token));
+        let activity = Activity::new();
+        let logs = Arc::new(Logs::default());
+        let projects = Arc::new(Projects::default());
+        let repositories = Arc::new(Repositories::default());
+        let parts = run::Parts {
+            iam: iam.clone(),
+            logs: logs.clone(),
+            images: images.clone(),
+            runtime: runtime.clone(),
+            activity: activity.clone(),
+            operations: Arc::new(Operations::default()),
+        };
+        let access =
+            RegistryAccess { iam: iam.clone(), projects: projects.clone(), repositories: repositories.clone() };
+        Ok(Self {
+            google: Face {
+                documents: Documents::load()?,
+                iam: iam.clone(),
+                projects,
+                run: Arc::new(run::Store::new(parts)),
+                repositories,
+                logs,
+            },
+            iam,
+            requests: Requests::default(),
+            activity,
+            images,
+            runtime: runtime.map(|runtime| runtime.kind()),
+            access: Arc::new(access),
+            addresses,
+            started: Instant::now(),
+            stop: CancellationToken::new(),
+        })
+    }
+
+    /// As freshly started: no service, image, repository, log or principal; nothing runs.
+    pub(crate) async fn reset(&self) -> io::Result<()> {
+        self.google.run.clear().await;
+        self.google.repositories.clear();
+        self.google.logs.clear();
+        self.iam.reset();
+        self.images.clear().await
+    }
+}

@@ -1,0 +1,10 @@
+//! The whole local cloud over loopback, with containers that are tasks of this process.
+mod conformance;
+mod containers;
+mod deploy;
+mod faces;
+mod harness;
+mod refusals;
+mod routing;
+mod serving;
+mod traffic;

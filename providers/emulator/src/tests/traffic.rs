@@ -1,0 +1,271 @@
+//! Which revision serves, and what happens to the others.
+use std::sync::Arc;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    containers::{FakeImages, FakeRuntime},
+    harness::{Local, PARENT, TOKEN, last, public, template, url},
+};
+use crate::state::Ingredients;
+
+fn latest(percent: u32) -> Value {
+    json!({ "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": percent })
+}
+
+fn pinned(revision: &str, percent: u32) -> Value {
+    json!({ "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": revision, "percent": percent })
+}
+
+async fn second(local: &Local, traffic: Value) -> (String, String, Value) {
+    let first = local.deployed("hello").await;
+    let old = last(&first["latestReadyRevision"]).to_owned();
+    let body = json!({ "template": template(&["new"]), "traffic": traffic });
+    let operation = local.done(local.patch("hello", "?updateMask=template,traffic", body).await).await;
+    let service = operation["response"].clone();
+    let new = last(&service["latestReadyRevision"]).to_owned();
+    assert_ne!(old, new);
+    (old, new, service)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_has_its_own_url_and_no_traffic() {
+    let local = Local::start();
+    let first = local.deployed("hello").await;
+    let old = last(&first["latestReadyRevision"]).to_owned();
+    let mut canary = latest(0);
+    canary["tag"] = json!("canary");
+    let body = json!({ "template": template(&["new"]), "traffic": [pinned(&old, 100), canary] });
+    let operation = local.done(local.patch("hello", "?updateMask=template,traffic", body).await).await;
+    let service = &operation["response"];
+    let new = last(&service["latestReadyRevision"]);
+    assert_eq!(service["trafficStatuses"][0], pinned(&old, 100));
+    let tag = service["trafficStatuses"][1]["uri"].as_str().expect("a url").to_owned();
+    assert_eq!(service["trafficStatuses"][1].get("percent"), None);
+    assert_eq!(local.text(url(service)).await, (200, old.clone()));
+    assert_eq!(local.text(&tag).await, (200, new.to_owned()));
+    let body = json!({ "traffic": [pinned(&old, 100)] });
+    local.done(local.patch("hello", "?updateMask=traffic", body).await).await;
+    assert_eq!(local.text(&tag).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shares_are_kept_and_idle_revisions_stop_and_come_back() {
+    let local = Local::start();
+    let (old, new, service) = second(&local, json!([latest(100)])).await;
+    local.until(|| local.containers() == 1).await;
+    let body = json!({ "traffic": [pinned(&old, 30), pinned(&new, 70)] });
+    local.done(local.patch("hello", "?updateMask=traffic", body).await).await;
+    let mut counts = [0, 0];
+    for _ in 0..300 {
+        let (status, text) = local.text(url(&service)).await;
+        assert_eq!(status, 200);
+        counts[usize::from(text == new)] += 1;
+    }
+    // 300 draws at 30 %: seven standard deviations are 55.
+    assert!((35..=145).contains(&counts[0]), "{counts:?}");
+    let body = json!({ "traffic": [pinned(&old, 100)] });
+    let operation = local.done(local.patch("hello", "?updateMask=traffic", body).await).await;
+    assert_eq!(operation["response"]["latestReadyRevision"], service["latestReadyRevision"]);
+    assert_eq!(local.text(url(&service)).await, (200, old));
+    local.until(|| local.containers() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traffic_to_nothing_fails_and_changes_nothing() {
+    let local = Local::start();
+    let first = local.deployed("hello").await;
+    let body = json!({ "traffic": [pinned("hello-none", 100)] });
+    let operation = local.done(local.patch("hello", "?updateMask=traffic", body).await).await;
+    assert_eq!(operation["error"], json!({ "code": 5, "message": "Revision 'hello-none' not found." }));
+    let service = local.service("hello").await;
+    assert_eq!(service["trafficStatuses"], first["trafficStatuses"]);
+    assert_eq!(local.text(url(&service)).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_failed_deploy_traffic_can_be_pinned() {
+    let local = Local::start();
+    let first = local.deployed("hello").await;
+    let old = last(&first["latestReadyRevision"]).to_owned();
+    let body = json!({ "template": template(&["exit"]) });
+    let operation = local.done(local.patch("hello", "?updateMask=template", body).await).await;
+    assert_eq!(operation["error"]["code"], 9);
+    let body = json!({ "traffic": [pinned(&old, 100)] });
+    let operation = local.done(local.patch("hello", "?updateMask=traffic", body).await).await;
+    assert_eq!(operation["response"]["trafficStatuses"], json!([pinned(&old, 100)]));
+    assert_eq!(local.text(url(&first)).await, (200, old));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_failed_deploy_another_change_does_not_make_it_good() {
+    let local = Local::start();
+    let first = local.deployed("hello").await;
+    let body = json!({ "template": template(&["exit"]) });
+    let failed = local.done(local.patch("hello", "?updateMask=template", body).await).await;
+    let body = json!({ "description": "another" });
+    let operation = local.done(local.patch("hello", "?updateMask=description", body).await).await;
+    assert_eq!(operation["error"], failed["error"]);
+    let service = local.service("hello").await;
+    assert_eq!(service["description"], "another");
+    assert_eq!(service["terminalCondition"]["state"], "CONDITION_FAILED");
+    assert_eq!(local.text(url(&service)).await, (200, last(&first["latestReadyRevision"]).to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_start_pends_while_the_earlier_revision_serves() {
+    let local = Local::start();
+    let first = local.deployed("hello").await;
+    let (_, operation) =
+        local.patch("hello", "?updateMask=template", json!({ "template": template(&["gated"]) })).await;
+    let service = local.service("hello").await;
+    assert_eq!((&service["reconciling"], &service["observedGeneration"]), (&json!(true), &json!("1")));
+    assert_ne!(service["latestCreatedRevision"], service["latestReadyRevision"]);
+    assert_eq!(local.text(url(&first)).await.1, last(&first["latestReadyRevision"]));
+    let path = format!("/v2/{}:wait", operation["name"].as_str().expect("a name"));
+    let (_, pending) = local.call(Method::POST, &path, Some(json!({ "timeout": "0.01s" }))).await;
+    assert_eq!(pending.get("done"), None);
+    local.runtime.gate.cancel();
+    let operation = local.done((200, operation)).await;
+    let new = last(&operation["response"]["latestReadyRevision"]).to_owned();
+    assert_eq!(local.text(url(&first)).await, (200, new));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_change_overtakes_a_start_that_hangs() {
+    let local = Local::start();
+    let first = local.deployed("hello").await;
+    let (_, stuck) = local.patch("hello", "?updateMask=template", json!({ "template": template(&["deaf"]) })).await;
+    let operation = local.patch("hello", "?updateMask=template", json!({ "template": template(&["good"]) })).await;
+    let service = local.done(operation).await["response"].clone();
+    assert_eq!(service["generation"], "3");
+    assert_eq!(local.text(url(&first)).await.1, last(&service["latestReadyRevision"]));
+    let path = format!("/v2/{}", stuck["name"].as_str().expect("a name"));
+    assert_eq!(local.get(&path).await.1.get("done"), None);
+    local.running.shutdown().await;
+    assert_eq!(local.runtime.running.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_revision_that_fails_leaves_the_earlier_one_alone() {
+    let local = Local::start();
+    let slow = local.create("hello", public(&["gated"])).await;
+    let mut broken = template(&[]);
+    broken["containers"][0]["image"] = json!("us-central1-docker.pkg.dev/local/apps/missing");
+    let operation = local.done(local.patch("hello", "?updateMask=template", json!({ "template": broken })).await).await;
+    assert_eq!(operation["error"]["code"], 5);
+    let first = last(&slow.1["metadata"]["latestCreatedRevision"]).to_owned();
+    local.runtime.gate.cancel();
+    let operation = local.done(slow).await;
+    assert_eq!(operation.get("error"), None, "{operation:#}");
+    let service = local.service("hello").await;
+    assert_eq!(last(&service["latestReadyRevision"]), first);
+    assert_eq!(service["terminalCondition"]["state"], "CONDITION_FAILED");
+    assert_eq!(local.text(url(&service)).await, (200, first));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delete_stops_everything_and_frees_the_port() {
+    let local = Local::start();
+    let service = local.deployed("hello").await;
+    let path = format!("{PARENT}/services/hello");
+    let operation = local.call(Method::DELETE, &path, None).await;
+    assert!(operation.1["metadata"]["deleteTime"].is_string());
+    local.done(operation).await;
+    assert_eq!(local.containers(), 0);
+    assert_eq!(local.get(&path).await.0, 404);
+    let address = url(&service).trim_start_matches("http://");
+    drop(std::net::TcpListener::bind(address).expect("a free port"));
+    let again = local.deployed("hello").await;
+    assert_eq!(url(&again), url(&service));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revisions_are_listed_and_old_ones_deleted() {
+    let local = Local::start();
+    let (old, new, _) = second(&local, json!([latest(100)])).await;
+    let path = format!("{PARENT}/services/hello/revisions");
+    let (_, listed) = local.get(&path).await;
+    let names: Vec<_> = listed["revisions"].as_array().expect("a list").iter().map(|one| last(&one["name"])).collect();
+    assert_eq!(names, [new.as_str(), old.as_str()]);
+    assert_eq!(
+        listed["revisions"][0]["containerStatuses"][0]["imageDigest"],
+        format!("us-central1-docker.pkg.dev/local/apps/hello@sha256:{}", "a".repeat(64))
+    );
+    let (_, page) = local.get(&format!("{path}?pageSize=1")).await;
+    let token = page["nextPageToken"].as_str().expect("a token");
+    let (_, rest) = local.get(&format!("{path}?pageSize=1&pageToken={token}")).await;
+    assert_eq!(last(&rest["revisions"][0]["name"]), old);
+    let (status, answer) = local.call(Method::DELETE, &format!("{path}/{new}"), None).await;
+    assert_eq!((status, &answer["error"]["status"]), (400, &json!("FAILED_PRECONDITION")));
+    local.done(local.call(Method::DELETE, &format!("{path}/{old}"), None).await).await;
+    assert_eq!(local.get(&format!("{path}/{old}")).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_runtime_only_running_fails() {
+    let why: Arc<str> = Arc::from("no namespaces here");
+    let ingredients = Ingredients { images: Arc::new(FakeImages), runtime: Err(why), token: TOKEN.to_owned() };
+    let local = Local::of(ingredients, Arc::new(FakeRuntime::default()));
+    assert_eq!(local.running.runtime(), Err("no namespaces here"));
+    let operation = local.done(local.create("hello", public(&[])).await).await;
+    assert_eq!(
+        operation["error"]["message"],
+        "The local cloud cannot run containers on this machine: no namespaces here"
+    );
+    let service = local.service("hello").await;
+    assert_eq!(local.text(url(&service)).await, (503, "Service Unavailable".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_local_cloud_cannot_do_is_refused() {
+    let local = Local::start();
+    for (name, change, code, start) in [
+        (
+            "sidecar",
+            json!({ "containers": [template(&[])["containers"][0], { "image": "gcr.io/p/side" }] }),
+            12,
+            "The local cloud runs one container",
+        ),
+        (
+            "volume",
+            json!({ "containers": template(&[])["containers"], "volumes": [{ "name": "v", "emptyDir": {} }] }),
+            12,
+            "The local cloud does not mount volumes",
+        ),
+        (
+            "secret",
+            json!({ "containers": [{ "image": "gcr.io/p/x", "env": [{ "name": "A", "valueSource": { "secretKeyRef": { "secret": "s", "version": "1" } } }] }] }),
+            13,
+            "spec.template.spec.containers[0].env[0].value_from.secret_key_ref.name: Secret projects/",
+        ),
+    ] {
+        let mut template = change;
+        if name == "sidecar" {
+            template["containers"][0]["ports"] = json!([{ "containerPort": 8080 }]);
+        }
+        let operation = local.done(local.create(name, json!({ "template": template })).await).await;
+        assert_eq!(operation["error"]["code"], code, "{operation:#}");
+        let text = operation["error"]["message"].as_str().expect("a message");
+        assert!(text.starts_with(start), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_changes_at_once_none_is_lost() {
+    let local = Local::start();
+    let mut etag = local.deployed("hello").await["etag"].clone();
+    for round in 0..50 {
+        let change = |name: String| {
+            let body = json!({ "etag": etag, "description": name });
+            let local = &local;
+            async move { local.patch("hello", "?updateMask=description", body).await.0 }
+        };
+        let changes = (0..8).map(|number| change(format!("{round}-{number}")));
+        let mut answers = futures_util::future::join_all(changes).await;
+        answers.sort_unstable();
+        assert_eq!(answers, [200, 409, 409, 409, 409, 409, 409, 409], "one etag is good for one change");
+        etag = local.service("hello").await["etag"].clone();
+    }
+}
