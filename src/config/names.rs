@@ -1,0 +1,307 @@
+//! The rules for names: variables, labels, images, paths, projects.
+use carrack_core::spec::ImageRef;
+
+use super::{interpolate::is_variable_name, read::Invalid};
+
+/// Set by Cloud Run itself: <https://cloud.google.com/run/docs/container-contract#services-env-vars>.
+const RESERVED_VARIABLES: [&str; 4] = ["PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"];
+
+/// The name of a variable of the service.
+pub(crate) fn service_variable(name: &str) -> Result<(), Invalid> {
+    variable(name)?;
+    if !RESERVED_VARIABLES.contains(&name) {
+        return Ok(());
+    }
+    let invalid =
+        Invalid::new(format!("`{name}` is set by the cloud")).label("remove this, the container gets it anyway");
+    Err(if name == "PORT" { invalid.hint("to choose the port write `port = 8080` under [service]") } else { invalid })
+}
+
+/// The name of any variable.
+pub(crate) fn variable(name: &str) -> Result<(), Invalid> {
+    if is_variable_name(name) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid variable name `{name}`")).hint("use A-Z, a-z, 0-9 and `_`, with no digit first"))
+}
+
+/// <https://cloud.google.com/resource-manager/docs/labels-overview#requirements>
+const LABEL_CHARACTERS: usize = 63;
+const LABEL_BYTES: usize = 128;
+
+/// The key of a label.
+pub(crate) fn label_key(key: &str) -> Result<(), Invalid> {
+    let starts = key.starts_with(|first: char| first.is_alphabetic() && !first.is_uppercase());
+    if starts && label_text(key) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid label key `{key}`"))
+        .hint("use 1 to 63 lower-case letters, digits, `_` and `-`, with a letter first"))
+}
+
+/// The value of a label; it may be empty.
+pub(crate) fn label_value(value: &str) -> Result<(), Invalid> {
+    if label_text(value) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid label value `{value}`"))
+        .hint("use up to 63 lower-case letters, digits, `_` and `-`"))
+}
+
+fn label_text(text: &str) -> bool {
+    let allowed = |c: char| c == '_' || c == '-' || c.is_numeric() || (c.is_alphabetic() && !c.is_uppercase());
+    text.chars().count() <= LABEL_CHARACTERS && text.len() <= LABEL_BYTES && text.chars().all(allowed)
+}
+
+/// `HOST/PATH@sha256:…` or `HOST/PATH:TAG`.
+pub(crate) fn image_reference(text: &str) -> Result<ImageRef, Invalid> {
+    let image = ImageRef(text.to_owned());
+    let invalid = Invalid::new(format!("invalid image reference `{text}`"));
+    if let Err(reason) = repository_parts(image.repository()) {
+        let hint = match text.contains('/') {
+            true => "write HOST/PATH:TAG or HOST/PATH@sha256:…, such as \"docker.io/library/nginx:1.29\"".to_owned(),
+            false => format!("for an image of Docker Hub write \"docker.io/library/{text}\""),
+        };
+        return Err(invalid.label(reason).hint(hint));
+    }
+    if image.tag().is_some_and(|tag| !is_tag(tag)) {
+        return Err(invalid.label("this is not a tag"));
+    }
+    if image.digest().is_some_and(|digest| !is_digest(digest)) {
+        return Err(invalid.label("this is not a digest").hint("a digest is `sha256:` and 64 of 0-9 and a-f"));
+    }
+    if image.tag().is_none() && image.digest().is_none() {
+        return Err(invalid.label("there is neither a tag nor a digest"));
+    }
+    Ok(image)
+}
+
+/// `HOST/PATH`: where images are pushed.
+pub(crate) fn repository(text: &str) -> Result<(), Invalid> {
+    repository_parts(text).map_err(|reason| {
+        Invalid::new(format!("invalid repository `{text}`"))
+            .label(reason)
+            .hint("write HOST/PATH, such as \"us-central1-docker.pkg.dev/PROJECT/REPOSITORY\"")
+    })
+}
+
+fn repository_parts(text: &str) -> Result<(), &'static str> {
+    let (host, path) = text.split_once('/').ok_or("there is no registry host")?;
+    // A first part without these is a path of Docker Hub, in every client.
+    let (name, port) = host.split_once(':').unwrap_or((host, "1"));
+    let is_host = host == "localhost" || host.contains(['.', ':']);
+    let host_text = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    if !is_host || name.is_empty() || !name.chars().all(host_text) || port.parse::<u16>().is_err() {
+        return Err("there is no registry host");
+    }
+    if is_image_path(path) { Ok(()) } else { Err("the path is not valid") }
+}
+
+/// The name of an image that is built: a path below the repository.
+pub(crate) fn image_name(name: &str) -> Result<(), Invalid> {
+    if is_image_path(name) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid image name `{name}`"))
+        .hint("use a-z and 0-9, with `.`, `_`, `-` or `/` between them"))
+}
+
+/// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>
+fn is_image_path(path: &str) -> bool {
+    path.split('/').all(|part| {
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let separators: Vec<&str> = part.split(word).filter(|text| !text.is_empty()).collect();
+        part.starts_with(word)
+            && part.ends_with(word)
+            && separators
+                .iter()
+                .all(|separator| matches!(*separator, "." | "_" | "__") || separator.chars().all(|c| c == '-'))
+    })
+}
+
+/// The same page as for paths.
+fn is_tag(tag: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    (1..=128).contains(&tag.len()) && tag.starts_with(word) && tag.chars().all(|c| word(c) || c == '.' || c == '-')
+}
+
+fn is_digest(digest: &str) -> bool {
+    digest
+        .strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+}
+
+/// An absolute path inside the image.
+pub(crate) fn image_file(path: &str) -> Result<(), Invalid> {
+    let invalid = Invalid::new(format!("invalid path `{path}`"));
+    if !path.starts_with('/') {
+        return Err(invalid.label(format!("write \"/{path}\"")));
+    }
+    let part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+    // With a `/` at its end it is a folder.
+    let inside = path.strip_suffix('/').unwrap_or(path);
+    if !inside.is_empty() && !inside.split('/').skip(1).all(part) {
+        return Err(invalid.hint("write it without `.`, `..` and empty parts"));
+    }
+    Ok(())
+}
+
+/// A file or folder of the build.
+pub(crate) fn local_path(path: &str) -> Result<(), Invalid> {
+    if path.is_empty() || path.contains('\0') {
+        return Err(Invalid::new("the path of a file is empty"));
+    }
+    Ok(())
+}
+
+/// The path of a health check.
+pub(crate) fn http_path(path: &str) -> Result<(), Invalid> {
+    let plain = !path.chars().any(|c| c.is_whitespace() || c.is_control());
+    if path.starts_with('/') && plain {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid path `{path}`")).hint("write a path such as \"/healthz\""))
+}
+
+/// A command for the shell; it may have several lines.
+pub(crate) fn command(text: &str) -> Result<(), Invalid> {
+    if text.trim().is_empty() || text.contains('\0') {
+        return Err(Invalid::new("the command is empty"));
+    }
+    Ok(())
+}
+
+/// A user or a gRPC service: something, on one line.
+pub(crate) fn some_text(text: &str) -> Result<(), Invalid> {
+    if text.trim().is_empty() || text.contains(['\0', '\n', '\r']) {
+        return Err(Invalid::new("the text is empty or has more than one line"));
+    }
+    Ok(())
+}
+
+/// The name of a target: what `--to` takes.
+pub(crate) fn target(name: &str) -> Result<(), Invalid> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid target name `{name}`"))
+        .hint("use letters, digits, `-` and `_`, with a letter or digit first"))
+}
+
+/// A project's id or number: it becomes a part of URLs.
+pub(crate) fn project(text: &str) -> Result<(), Invalid> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:".contains(c);
+    let starts = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if starts && text.chars().all(allowed) && !text.ends_with('-') {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid project `{text}`"))
+        .hint("write the project's id, such as \"my-project\", not its display name"))
+}
+
+/// A region: it becomes a part of URLs and host names.
+pub(crate) fn region(text: &str) -> Result<(), Invalid> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let starts = text.starts_with(|first: char| first.is_ascii_lowercase());
+    if starts && text.chars().all(allowed) && !text.ends_with('-') {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid region `{text}`")).hint("write a region such as \"us-central1\""))
+}
+
+/// The email address of an account.
+pub(crate) fn service_account(text: &str) -> Result<(), Invalid> {
+    let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    if text.split_once('@').is_some_and(|(name, host)| plain(name) && plain(host)) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid service account `{text}`"))
+        .hint("write its email address: \"NAME@PROJECT.iam.gserviceaccount.com\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rule: fn(&str) -> Result<(), Invalid>, good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert_eq!(rule(text), Ok(()), "{text}");
+        }
+        for text in bad {
+            assert!(rule(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables() {
+        check(
+            service_variable,
+            &["A", "_", "a_1", "PORT_2", "K_OTHER"],
+            &["", "1A", "A-B", "A.B", "Ä", "PORT", "K_SERVICE", "K_REVISION", "K_CONFIGURATION"],
+        );
+        check(variable, &["PORT"], &["1A"]);
+    }
+
+    #[test]
+    fn labels() {
+        let (longest, too_long) = ("a".repeat(63), "a".repeat(64));
+        check(
+            label_key,
+            &["a", "a-b_1", "ä", "東", &longest],
+            &["", "1a", "-a", "A", "aB", "a.b", &too_long, &"東".repeat(43)],
+        );
+        check(label_value, &["", "1", "-", "ä", &longest], &["A", "a b", "a.b", &too_long]);
+    }
+
+    #[test]
+    fn images() {
+        let digest = format!("gcr.io/a/b@sha256:{}", "0a".repeat(32));
+        for good in
+            ["gcr.io/a/b:v1", "localhost/a:1", "localhost:5000/a/b:V_1.0-x", &digest, &digest.replace('@', ":v1@")]
+        {
+            assert!(image_reference(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "nginx",
+            "nginx:latest",
+            "library/nginx:1",
+            "gcr.io/a/b",
+            "gcr.io/a/B:1",
+            "gcr.io/a/b:",
+            "gcr.io/a/b:-1",
+            "gcr.io/a/b@sha256:00",
+            "gcr.io/a//b:1",
+            "gcr.io/:1",
+            "https://gcr.io/a:1",
+            "host:x/a:1",
+            &digest.to_uppercase(),
+        ] {
+            assert!(image_reference(bad).is_err(), "{bad}");
+        }
+        check(
+            image_name,
+            &["a", "a/b", "a-b.c_d__e---f", "0"],
+            &["", "/a", "a/", "A", "a..b", "a___b", "-a", "a-", "a b"],
+        );
+        check(repository, &["us-docker.pkg.dev/p/r", "localhost:1/a"], &["", "a", "a/b", "us-docker.pkg.dev/p/r:1"]);
+    }
+
+    #[test]
+    fn paths() {
+        check(image_file, &["/", "/app", "/a/", "/a/b.c"], &["", "app", "./app", "/a//", "/a/../b", "//a", "/./a"]);
+        check(http_path, &["/", "/healthz?full=1"], &["", "healthz", "/a b"]);
+        check(local_path, &["a", "../a", "/a"], &[""]);
+        check(command, &["make", "set -e\nmake"], &["", " \n", "a\0b"]);
+        check(some_text, &["1000:1000"], &["", " ", "a\nb"]);
+    }
+
+    #[test]
+    fn places() {
+        check(target, &["prod", "prod-1", "1"], &["", "a.b", "-a", "ä"]);
+        check(project, &["my-project", "example.com:p", "1234"], &["", "My Project", "a/b", "-a", "a-"]);
+        check(region, &["us-central1"], &["", "US", "a/b", "1"]);
+        check(service_account, &["a@b.iam.gserviceaccount.com"], &["", "a", "@b", "a@b@c", "a b@c"]);
+    }
+}

@@ -1,0 +1,222 @@
+//! Every section and key of `carrack.toml`, with its type and description: the one place that lists them.
+use std::time::Duration;
+
+use carrack_core::spec::{ImageRef, Mebibytes, MilliCpu, ProviderId, ServiceName};
+use serde_json::{Value as Json, json};
+
+use super::{
+    numbers::{Count, Failures, GrpcCheck, Port, TcpCheck},
+    read::{At, Entries, Read, section},
+    rules,
+    values::{
+        Base, Command, EnvText, HttpPath, ImageFile, ImageName, KeyedTable, LabelKey, LabelValue, LocalPath, Project,
+        Region, Repository, ServiceAccount, ServiceVariable, SomeText, TargetName, Variable,
+    },
+};
+
+section! {
+    /// The whole file.
+    File checked_by rules::file {
+        /// What runs.
+        service: required Service,
+        /// What it runs: `ref`, or `name` and a build.
+        image: optional Image,
+        /// Environment variables of the service.
+        env: optional Env,
+        /// Labels of the service.
+        labels: optional Labels,
+        /// What one instance gets.
+        resources: optional Resources,
+        /// How many instances there are.
+        scaling: optional Scaling,
+        /// Health checks.
+        health: optional Health,
+        /// Named places to deploy to.
+        targets: optional Entries<TargetName, Target>,
+    }
+}
+
+pub(crate) type Env = Entries<ServiceVariable, EnvText>;
+pub(crate) type Labels = Entries<LabelKey, LabelValue>;
+pub(crate) type Words = Vec<At<String>>;
+
+section! {
+    /// `[service]`
+    Service {
+        /// The service's name: 1 to 49 of a-z, 0-9 and `-`, with a letter first and no `-` at the end.
+        name: required ServiceName,
+        /// The port that the container listens on. It is told to it as `PORT`.
+        port: optional Port,
+        /// Whether anyone may call it. Absent keeps what is live; a new service is private.
+        public: optional bool,
+        /// Replaces the image's entrypoint.
+        command: optional Words,
+        /// Replaces the image's arguments.
+        args: optional Words,
+        /// Sections whose other live entries are removed: `env`, `labels`.
+        exact: optional Vec<At<KeyedTable>>,
+    }
+}
+
+section! {
+    /// `[targets.NAME.service]`: as `[service]`, without its name.
+    ServiceOverride {
+        /// The port that the container listens on. It is told to it as `PORT`.
+        port: optional Port,
+        /// Whether anyone may call it. Absent keeps what is live; a new service is private.
+        public: optional bool,
+        /// Replaces the image's entrypoint.
+        command: optional Words,
+        /// Replaces the image's arguments.
+        args: optional Words,
+        /// Sections whose other live entries are removed: `env`, `labels`.
+        exact: optional Vec<At<KeyedTable>>,
+    }
+}
+
+section! {
+    /// `[image]`
+    Image checked_by rules::image {
+        /// An image that exists: HOST/PATH@sha256:… or HOST/PATH:TAG.
+        r#ref: optional ImageRef,
+        /// The name of the image that is built, below the target's repository. Default: the service's name.
+        name: optional ImageName,
+        /// How the image is built.
+        build: optional Build,
+    }
+}
+
+section! {
+    /// `[targets.NAME.image]`
+    ImageOverride {
+        /// An image that exists: HOST/PATH@sha256:… or HOST/PATH:TAG. It takes the place of a build.
+        r#ref: optional ImageRef,
+    }
+}
+
+section! {
+    /// `[image.build]`
+    Build checked_by rules::build {
+        /// A command that makes the files, run in this file's folder.
+        run: optional Command,
+        /// What the image starts from: `scratch`, which is empty.
+        base: optional Base,
+        /// What is copied into the image.
+        files: required Vec<At<BuildFile>>,
+        /// What the container runs.
+        entrypoint: optional Words,
+        /// Arguments of the entrypoint.
+        cmd: optional Words,
+        /// Environment variables that are part of the image.
+        env: optional Entries<Variable, EnvText>,
+        /// The folder that the container starts in. Default: `/`.
+        working_dir: optional ImageFile,
+        /// The user that the container runs as: a name or number, also with a group (`1000:1000`).
+        user: optional SomeText,
+    }
+}
+
+section! {
+    /// One entry of `files`.
+    BuildFile {
+        /// A file or folder, relative to this file's folder.
+        from: required LocalPath,
+        /// Its absolute path in the image.
+        to: required ImageFile,
+    }
+}
+
+section! {
+    /// `[resources]`
+    Resources {
+        /// CPUs: `1`, `0.5` or `"500m"`.
+        cpu: optional MilliCpu,
+        /// Memory: `"512MiB"` or `"1GiB"`.
+        memory: optional Mebibytes,
+    }
+}
+
+section! {
+    /// `[scaling]`
+    Scaling {
+        /// Instances kept warm.
+        min: optional Count,
+        /// Instances at the most.
+        max: optional Count,
+        /// Requests that one instance takes at the same time.
+        concurrency: optional Count,
+    }
+}
+
+section! {
+    /// `[health]`
+    Health {
+        /// Until it passes the container gets no request.
+        startup: optional Probe,
+        /// When it fails the container is restarted.
+        liveness: optional Probe,
+    }
+}
+
+section! {
+    /// One health check.
+    Probe checked_by rules::probe {
+        /// Asks this path; passes on a status from 200 to 399.
+        http: optional HttpPath,
+        /// Connects: to this port, or with `true` to the service's own.
+        tcp: optional TcpCheck,
+        /// Asks the gRPC health service: with `true` for the whole server, else for the service of this name.
+        grpc: optional GrpcCheck,
+        /// Another port than the service's own.
+        port: optional Port,
+        /// Between two checks. Default: 10s.
+        period: optional Duration,
+        /// For one check. Default: 1s.
+        timeout: optional Duration,
+        /// How many checks must fail in a row. Default: 3.
+        failures: optional Failures,
+        /// Wait before the first check. Default: 0s.
+        delay: optional Duration,
+    }
+}
+
+section! {
+    /// `[targets.NAME]`: where, and what is different there.
+    Target {
+        /// The cloud: `cloud-run`.
+        provider: required ProviderId,
+        /// The project's id.
+        project: required Project,
+        /// The region, such as `us-central1`.
+        region: required Region,
+        /// The account that the container runs as, by its email address.
+        service_account: optional ServiceAccount,
+        /// Where built images are pushed: HOST/PATH.
+        repository: optional Repository,
+        /// Overrides keys of [service].
+        service: optional ServiceOverride,
+        /// Overrides [image].
+        image: optional ImageOverride,
+        /// Adds to [env] and overrides its entries.
+        env: optional Env,
+        /// Adds to [labels] and overrides its entries.
+        labels: optional Labels,
+        /// Overrides keys of [resources].
+        resources: optional Resources,
+        /// Overrides keys of [scaling].
+        scaling: optional Scaling,
+        /// Overrides health checks of [health], each as a whole.
+        health: optional Health,
+    }
+}
+
+/// The JSON Schema of `carrack.toml`, for editors.
+pub fn json_schema() -> Json {
+    let mut schema = File::schema();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        object.insert("title".to_owned(), json!("carrack.toml"));
+        object.insert("description".to_owned(), json!("What a service is, and where it runs."));
+    }
+    schema
+}
