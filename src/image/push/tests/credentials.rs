@@ -1,0 +1,101 @@
+use super::*;
+
+/// Wants a token of its own, and takes the name and password only where it is given.
+fn bearer_registry() -> TestRegistry {
+    hooked(|head| {
+        if let Some(query) = head.target.strip_prefix("/token?") {
+            let expected = "service=test&scope=repository%3Ap%2Fr%2Fhello%3Apull%2Cpush";
+            let good = query == expected && head.header("authorization") == "Basic bWU6c2VjcmV0";
+            return Some(if good {
+                Instead::Answer(200, Vec::new(), r#"{"token":"good"}"#.into())
+            } else {
+                Instead::Answer(403, Vec::new(), r#"{"errors":[{"code":"DENIED"}]}"#.into())
+            });
+        }
+        if head.header("authorization") == "Bearer good" {
+            return None;
+        }
+        let challenge = format!(
+            r#"Bearer realm="http://{}/token",service="test",scope="repository:p/r/hello:pull""#,
+            head.header("host")
+        );
+        let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#;
+        Some(Instead::Answer(401, vec![("WWW-Authenticate", challenge)], body.into()))
+    })
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_for_all_requests() {
+    let case = Case::new().await;
+    let registry = bearer_registry();
+    // Two questions go out together and are both sent away.
+    case.push_as(&registry, Some("v1"), Some(&auth())).await.expect("pushed");
+    assert_eq!(registry.requests("GET").len(), 1);
+    let heads = registry.heads();
+    let refused =
+        heads.iter().filter(|head| !head.target.starts_with("/token") && head.header("authorization") != "Bearer good");
+    let refused: Vec<&str> = refused.map(|head| head.header("authorization")).collect();
+    assert_eq!(refused, ["Basic bWU6c2VjcmV0"; 2]);
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_end_it_at_once() {
+    let case = Case::new().await;
+    let registry = bearer_registry();
+    let error = case.push(&registry, None).await.expect_err("denied");
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    let registry =
+        hooked(|_| Some(Instead::Answer(401, vec![("WWW-Authenticate", "Basic realm=x".into())], String::new())));
+    let error = case.push_as(&registry, None, Some(&auth())).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert_eq!(registry.requests("").len(), 1);
+    assert!(!format!("{error:?}{error}").contains("secret"));
+}
+
+#[tokio::test]
+async fn uploads_elsewhere_get_no_credentials_and_need_tls() {
+    let mut case = Case::new().await;
+    let registry = hooked(|head| {
+        let elsewhere = "storage.example.com";
+        if head.header("host") == elsewhere {
+            return Some(Instead::Answer(201, Vec::new(), String::new()));
+        }
+        let location = format!("https://{elsewhere}{}x", head.target);
+        (head.method == "POST").then(|| Instead::Answer(202, vec![("Location", location)], String::new()))
+    });
+    let endpoint = Endpoint::parse(&format!("http://{}", registry.host())).expect("endpoint");
+    case.http = client(Some(endpoint));
+    let to = Destination { repository: "us-docker.pkg.dev/p/r/hello".into(), tag: None };
+    let (layout, digest) = (&case.built.layout, &case.built.digest);
+    let _ = push(&case.cx, &case.http, Some(&auth()), layout, digest, &to).await;
+    let heads = registry.heads();
+    let (elsewhere, ours): (Vec<&Head>, Vec<&Head>) =
+        heads.iter().partition(|head| head.header("host") == "storage.example.com");
+    assert_eq!(elsewhere.len(), 4);
+    assert!(elsewhere.iter().all(|head| head.header("authorization").is_empty()));
+    assert!(ours.iter().all(|head| !head.header("authorization").is_empty()));
+
+    let registry = hooked(|head| {
+        let location = "http://storage.example.com/x".to_owned();
+        (head.method == "POST").then(|| Instead::Answer(202, vec![("Location", location)], String::new()))
+    });
+    let error = case.push_as(&registry, None, Some(&auth())).await.expect_err("plain http");
+    let expected = "refusing to go on at `http://storage.example.com`";
+    assert!(error.message().starts_with(expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_clouds_host_is_reached_through_the_local_endpoint() {
+    let mut case = Case::new().await;
+    let registry = TestRegistry::start(Behaviour::default());
+    let endpoint = Endpoint::parse(&format!("http://{}", registry.host())).expect("endpoint");
+    case.http = client(Some(endpoint));
+    let to = Destination { repository: "us-docker.pkg.dev/p/r/hello".into(), tag: None };
+    let pushed = push(&case.cx, &case.http, Some(&auth()), &case.built.layout, &case.built.digest, &to).await;
+    let image = ImageRef(pushed.expect("pushed").reference);
+    assert_eq!(image.0, format!("us-docker.pkg.dev/p/r/hello@{}", case.built.digest));
+    assert!(registry.heads().iter().all(|head| head.header("host") == "us-docker.pkg.dev"));
+    assert!(registry.heads().iter().all(|head| head.header("authorization") == "Basic bWU6c2VjcmV0"));
+    let found = exists(&case.cx, &case.http, None, &image).await.expect("asked");
+    assert_eq!(found, Some(case.built.digest.clone()));
+}
