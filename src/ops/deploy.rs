@@ -1,0 +1,292 @@
+//! Build, observe, plan, push, apply, verify.
+use std::{path::PathBuf, time::Duration};
+
+use carrack_core::{
+    Error, ErrorKind, Result,
+    event::{Ctx, Event},
+    observed::{Observed, ObservedService, Readiness},
+    plan::{Deploy, Intent, Plan},
+    provider::{LogQuery, Provider},
+    run::{RunReport, run},
+    spec::{ImageRef, RevisionId, ServiceName},
+};
+use carrack_http::Client;
+use futures_util::TryStreamExt;
+use tokio::time::Instant;
+
+use super::{
+    Outcome, Report,
+    image::{LocalImage, build_image, pinned, push_image},
+    observe::settled,
+    verify,
+};
+use crate::image::BuildSpec;
+
+/// How many lines of a failed container are shown.
+const LAST_LINES: usize = 10;
+
+/// How long those lines are waited for.
+const LOGS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a conflict is met by looking and planning again.
+const CONFLICTS: usize = 3;
+
+/// Where the image comes from.
+#[derive(Clone, Debug)]
+pub enum Image {
+    /// What is live stays.
+    Keep,
+    /// From a registry.
+    Ref(ImageRef),
+    /// Built here.
+    Build {
+        /// How.
+        spec: Box<BuildSpec>,
+        /// The layout folder.
+        layout: PathBuf,
+        /// `HOST/PATH`.
+        repository: String,
+    },
+}
+
+/// One deploy.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The cloud.
+    pub provider: &'a dyn Provider,
+    /// For the registry.
+    pub http: &'a Client,
+    /// The service.
+    pub name: ServiceName,
+    /// What the file says.
+    pub deploy: Deploy,
+    /// Where the image comes from.
+    pub image: Image,
+}
+
+/// A plan, and the image that it needs.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What will be done.
+    pub plan: Plan,
+    /// What was seen.
+    pub observed: Observed,
+    /// An image that the registry may lack.
+    pub local: Option<LocalImage>,
+}
+
+/// Builds the image and looks at the service, side by side, and plans.
+pub async fn prepare(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
+    let Request { provider, http, name, .. } = request;
+    let image = async {
+        match &request.image {
+            Image::Keep => Ok((None, None)),
+            Image::Ref(image) => Ok((Some(pinned(cx, *provider, http, image).await?), None)),
+            Image::Build { spec, layout, repository } => {
+                let built = build_image(cx, spec, layout).await?;
+                let local = LocalImage { built, repository: repository.clone() };
+                Ok::<_, Error>((Some(local.reference()), Some(local)))
+            }
+        }
+    };
+    let ((image, local), observed) = tokio::try_join!(image, settled(cx, *provider, name))?;
+    let mut deploy = request.deploy.clone();
+    deploy.spec.workload.main.image = image;
+    let plan = provider.plan(name, &Intent::Deploy(Box::new(deploy)), &observed)?;
+    cx.events.emit(Event::Planned { plan: Box::new(plan.clone()) });
+    Ok(Prepared { plan, observed, local })
+}
+
+/// The whole way, from the file to a service that answers.
+pub async fn deploy(cx: &Ctx, request: &Request<'_>) -> Result<Report> {
+    let started = Instant::now();
+    let prepared = prepare(cx, request).await?;
+    let mut report = apply(cx, request.provider, request.http, prepared).await?;
+    report.elapsed = started.elapsed();
+    Ok(report)
+}
+
+/// Does what was prepared. A plan that is empty sends nothing.
+pub async fn apply(cx: &Ctx, provider: &dyn Provider, http: &Client, prepared: Prepared) -> Result<Report> {
+    let Prepared { plan, observed, local } = prepared;
+    let started = Instant::now();
+    let name = plan.target.name.clone();
+    let live = observed.service.as_ref();
+    let mut report = Report {
+        service: plan.target.clone(),
+        result: Outcome::NoChanges,
+        url: live.and_then(|live| live.url.clone()),
+        revision: live
+            .and_then(|live| live.traffic.0.iter().max_by_key(|(_, percent)| **percent))
+            .map(|(id, _)| id.clone()),
+        digest: image_of(&plan, &observed),
+        probe: None,
+        run: None,
+        elapsed: started.elapsed(),
+    };
+    if plan.is_noop() {
+        if let Some(live) = live {
+            unchanged(cx, live)?;
+            report.probe = verified(cx, provider, &report, live.spec.public == Some(true), false).await?;
+        }
+        report.elapsed = started.elapsed();
+        return Ok(report);
+    }
+    let public = is_public(&plan, &observed);
+    let opened = plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "service.public");
+    if let Some(local) = local.filter(|local| changes_image(&plan, local)) {
+        push_image(cx, provider, http, &local, Some("latest")).await?;
+    }
+    let done = match converge(cx, provider, plan).await {
+        Ok(done) => done,
+        Err(error) => return Err(with_last_lines(cx, provider, &name, error).await),
+    };
+    report.result = Outcome::Deployed;
+    report.url = done.url.clone().or(report.url);
+    report.revision = done.revision.clone().or(report.revision);
+    report.probe =
+        verified(cx, provider, &report, public, opened).await.map_err(|error| error.with_report(done.clone()))?;
+    report.run = Some(done);
+    report.elapsed = started.elapsed();
+    Ok(report)
+}
+
+/// Asks the service itself, when anyone may.
+async fn verified(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    report: &Report,
+    public: bool,
+    opened: bool,
+) -> Result<Option<verify::Probe>> {
+    let Some(url) = &report.url else { return Ok(None) };
+    if !public {
+        let message = "not probed: the service is private; `public = true` under [service] opens it".to_owned();
+        cx.events.emit(Event::Note { message });
+        return Ok(None);
+    }
+    match verify::probe(cx, url, opened).await {
+        Ok(probe) => Ok(Some(probe)),
+        Err(error) => {
+            let revision = report.revision.as_ref().map_or("the newest revision", |revision| revision.0.as_str());
+            let error = error.hint(format!(
+                "{revision} has the traffic: mend it, or deploy an earlier image with `--image REF@DIGEST`"
+            ));
+            Err(with_last_lines(cx, provider, &report.service.name, error).await)
+        }
+    }
+}
+
+/// Nothing to do is no success when what is live does not serve.
+fn unchanged(cx: &Ctx, live: &ObservedService) -> Result<()> {
+    if let Readiness::Failed(why) = &live.readiness {
+        return Err(Error::new(
+            ErrorKind::Unhealthy,
+            format!("there is nothing to change, but the service is not ready: {why}"),
+        ));
+    }
+    if live.latest_ready.as_ref().is_some_and(|latest| !live.traffic.0.contains_key(latest)) {
+        let message = "the newest revision gets no traffic: it was sent elsewhere by hand".to_owned();
+        cx.events.emit(Event::Warning { message });
+    }
+    Ok(())
+}
+
+/// Runs the plan; on a conflict looks and plans again, and goes on only when that gives the steps that are left.
+async fn converge(cx: &Ctx, provider: &dyn Provider, mut plan: Plan) -> Result<RunReport> {
+    let mut before = RunReport::default();
+    for _ in 0..CONFLICTS {
+        let (error, report) = match run(provider, cx, &plan).await {
+            Ok(report) => return Ok(joined(before, report)),
+            Err(error) if error.kind() == ErrorKind::Conflict => {
+                let report = error.report().cloned().unwrap_or_default();
+                (error, report)
+            }
+            Err(error) => {
+                let report = joined(before, error.report().cloned().unwrap_or_default());
+                return Err(error.with_report(report));
+            }
+        };
+        plan.steps.retain(|step| !report.done.contains(&step.id));
+        before = joined(before, report);
+        let observed = settled(cx, provider, &plan.target.name).await?;
+        let fresh = provider.plan(&plan.target.name, &plan.intent, &observed)?;
+        if fresh.is_noop() {
+            let live = observed.service.as_ref();
+            before.revision = live.and_then(|live| live.latest_ready.clone());
+            before.url = live.and_then(|live| live.url.clone());
+            (before.failed, before.not_run) = (None, Vec::new());
+            return Ok(before);
+        }
+        if !fresh.same_steps(&plan) {
+            cx.events.emit(Event::Planned { plan: Box::new(fresh) });
+            return Err(error
+                .with_report(before)
+                .hint("the service changed meanwhile; the new plan is above: run the same command again to apply it"));
+        }
+        let message = "the service changed meanwhile; the plan is still the same, applying it".to_owned();
+        cx.events.emit(Event::Note { message });
+        plan = fresh;
+    }
+    Err(Error::new(ErrorKind::Conflict, "the service is being changed by somebody else all the time")
+        .with_report(before)
+        .hint("find out who deploys it, then run the same command again"))
+}
+
+/// The report of two runs, one after the other.
+fn joined(before: RunReport, mut after: RunReport) -> RunReport {
+    after.done.splice(0..0, before.done);
+    after.revision = after.revision.or(before.revision);
+    after.url = after.url.or(before.url);
+    after
+}
+
+fn changes_image(plan: &Plan, local: &LocalImage) -> bool {
+    let reference = local.reference().0;
+    plan.steps.iter().flat_map(|step| &step.changes).any(|change| {
+        change.path == "image" && change.to.as_ref().is_some_and(|to| to.to_string() == reference)
+            || change.path == "revision"
+    })
+}
+
+fn image_of(plan: &Plan, observed: &Observed) -> Option<String> {
+    let asked = match &plan.intent {
+        Intent::Deploy(deploy) => deploy.spec.workload.main.image.as_ref(),
+        Intent::Destroy => None,
+    };
+    let live = || observed.service.as_ref()?.spec.workload.main.image.as_ref();
+    asked.or_else(live)?.digest().map(str::to_owned)
+}
+
+/// As the file says, else as it is live; a new service is private.
+fn is_public(plan: &Plan, observed: &Observed) -> bool {
+    let asked = match &plan.intent {
+        Intent::Deploy(deploy) => deploy.spec.public,
+        Intent::Destroy => None,
+    };
+    asked.or_else(|| observed.service.as_ref()?.spec.public).unwrap_or(false)
+}
+
+/// A failed revision's last lines say more than any status.
+async fn with_last_lines(cx: &Ctx, provider: &dyn Provider, name: &ServiceName, mut error: Error) -> Error {
+    if error.kind() != ErrorKind::Unhealthy {
+        return error;
+    }
+    let revision = error
+        .resource()
+        .filter(|resource| resource.kind == "revision")
+        .map(|resource| RevisionId(resource.name.clone()));
+    let query = LogQuery { revision, tail: Some(LAST_LINES), ..LogQuery::default() };
+    // Also when the time for the deploy is up.
+    let deadline = Some(Instant::now() + LOGS_PATIENCE);
+    let cx = &Ctx { deadline, ..cx.clone() };
+    match provider.logs(cx, name, query).try_collect::<Vec<_>>().await {
+        Ok(lines) => {
+            for line in lines {
+                error = error.detail(line.text);
+            }
+        }
+        Err(cause) => cx.events.emit(Event::Warning { message: format!("the logs cannot be read: {cause}") }),
+    }
+    error
+}

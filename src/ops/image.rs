@@ -1,0 +1,108 @@
+//! From what the file says of the image to one reference by digest that the registry has.
+use std::path::Path;
+
+use carrack_core::{
+    Error, ErrorKind, Result,
+    event::{Ctx, Event, Phase},
+    provider::Provider,
+    spec::ImageRef,
+};
+use carrack_http::Client;
+use tokio::time::Instant;
+
+use crate::image::{
+    BuildSpec, Built, build,
+    push::{Destination, Pushed, exists, push},
+};
+
+/// An image on this disk, and where it belongs.
+#[derive(Clone, Debug)]
+pub struct LocalImage {
+    /// What was built.
+    pub built: Built,
+    /// `HOST/PATH`.
+    pub repository: String,
+}
+
+impl LocalImage {
+    /// By digest, as it is deployed.
+    pub fn reference(&self) -> ImageRef {
+        ImageRef(format!("{}@{}", self.repository, self.built.digest))
+    }
+}
+
+/// Builds into the layout folder; says what came of it.
+pub async fn build_image(cx: &Ctx, spec: &BuildSpec, layout: &Path) -> Result<Built> {
+    let started = Instant::now();
+    cx.events.emit(Event::PhaseStarted { phase: Phase::Build, message: spec.name.clone() });
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let built = build(cx, spec, layout, threads).await?;
+    let message = format!("{} ({})", built.digest, megabytes(built.size));
+    cx.events.emit(Event::PhaseFinished { phase: Phase::Build, message, elapsed: started.elapsed() });
+    Ok(built)
+}
+
+/// Pushes what the registry lacks; makes the repository when it is missing.
+pub async fn push_image(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    http: &Client,
+    image: &LocalImage,
+    tag: Option<&str>,
+) -> Result<Pushed> {
+    let started = Instant::now();
+    let reference = image.reference();
+    cx.events.emit(Event::PhaseStarted { phase: Phase::Push, message: image.repository.clone() });
+    let auth = provider.registry().login(cx, &reference).await?;
+    let to = Destination { repository: image.repository.clone(), tag: tag.map(str::to_owned) };
+    let send = || push(cx, http, auth.as_ref(), &image.built.layout, &image.built.digest, &to);
+    let pushed = match send().await {
+        // A missing repository looks like one that may not be written to.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+            if !provider.registry().ensure_repository(cx, &reference).await? {
+                return Err(error);
+            }
+            cx.events.emit(Event::Note { message: format!("made the repository of {}", image.repository) });
+            send().await?
+        }
+        other => other?,
+    };
+    let message = if pushed.existed {
+        format!("{} (already there)", pushed.reference)
+    } else {
+        format!("{} ({})", pushed.reference, megabytes(pushed.uploaded))
+    };
+    cx.events.emit(Event::PhaseFinished { phase: Phase::Push, message, elapsed: started.elapsed() });
+    Ok(pushed)
+}
+
+/// The reference by digest; a tag is looked up in the registry.
+pub async fn pinned(cx: &Ctx, provider: &dyn Provider, http: &Client, image: &ImageRef) -> Result<ImageRef> {
+    if image.digest().is_some() {
+        return Ok(image.clone());
+    }
+    let digest = require(cx, provider, http, image).await?;
+    Ok(ImageRef(format!("{}@{digest}", image.repository())))
+}
+
+/// The digest of an image that the registry has, or an error that says that it has not.
+pub async fn require(cx: &Ctx, provider: &dyn Provider, http: &Client, image: &ImageRef) -> Result<String> {
+    let auth = provider.registry().login(cx, image).await?;
+    match exists(cx, http, auth.as_ref(), image).await {
+        Ok(Some(digest)) => Ok(digest),
+        Ok(None) => Err(not_there(image)),
+        // A missing repository looks like one that may not be read.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(not_there(image).with_source(error)),
+        Err(error) => Err(error),
+    }
+}
+
+fn not_there(image: &ImageRef) -> Error {
+    Error::new(ErrorKind::NotFound, format!("the registry does not have `{}`", image.0))
+        .at_field("image")
+        .hint("push it first: `carrack push`")
+}
+
+fn megabytes(bytes: u64) -> String {
+    if bytes < 100_000 { format!("{:.1} kB", bytes as f64 / 1e3) } else { format!("{:.1} MB", bytes as f64 / 1e6) }
+}

@@ -1,0 +1,54 @@
+//! What the commands do, over any provider: no clap, no printing, no exit.
+pub mod deploy;
+pub mod destroy;
+pub mod image;
+pub mod observe;
+pub mod saved_plan;
+pub mod verify;
+
+use std::time::Duration;
+
+use carrack_core::{
+    Result,
+    run::RunReport,
+    spec::{RevisionId, ServiceRef},
+};
+use serde::Serialize;
+
+/// What came of a command: the last event of every one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Where.
+    pub service: ServiceRef,
+    /// In a word.
+    pub result: Outcome,
+    /// Where it answers.
+    pub url: Option<String>,
+    /// The revision that serves.
+    pub revision: Option<RevisionId>,
+    /// The image's digest.
+    pub digest: Option<String>,
+    /// What the service answered.
+    pub probe: Option<verify::Probe>,
+    /// What was done, step by step.
+    pub run: Option<RunReport>,
+    /// In all.
+    #[serde(rename = "elapsed_ms", serialize_with = "millis")]
+    pub elapsed: Duration,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The service is as the file says.
+    Deployed,
+    /// It was so before.
+    NoChanges,
+    /// It is gone.
+    Destroyed,
+}
+
+fn millis<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
