@@ -1,0 +1,25 @@
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{error::Failure, session::Session},
+    ops::image::build_image,
+};
+
+/// Options of `carrack build`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  carrack build\n  digest=$(carrack build --quiet)")]
+pub(in crate::cli) struct Options {}
+
+pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> Result<u8, Failure> {
+    // An image is the same for every target, so the first will do.
+    let loaded = session.load()?;
+    let first = session.common.target.clone().or_else(|| loaded.target_names().first().map(|name| (*name).to_owned()));
+    let project = session.resolve(loaded, first)?;
+    let spec = session.build_spec(&project)?;
+    let built =
+        build_image(&session.cx, &spec, &session.layout()?).await.map_err(|error| session.located(&project, error))?;
+    session.data(&built.digest).await;
+    session.report(json!({ "digest": built.digest, "size": built.size, "layout": built.layout }));
+    Ok(0)
+}

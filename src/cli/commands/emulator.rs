@@ -1,0 +1,280 @@
+//! `carrack emulator …`: the local cloud itself.
+use std::{ffi::OsString, io::Write, path::PathBuf, time::Duration};
+
+use carrack_core::{Error, ErrorKind};
+use carrack_emulator::{
+    background::{self, Guard, State},
+    runtime::{self, RuntimeKind},
+};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::cli::{
+    error::Failure,
+    local::{self, build_id, ensure, paths, program, unavailable},
+    session::Session,
+};
+
+/// Options of `carrack emulator`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  carrack emulator start
+  carrack emulator requests --format json
+  eval \"$(carrack emulator env)\"
+  carrack emulator stop")]
+pub(in crate::cli) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start it in the background
+    Start(Start),
+    /// End it, and everything that runs in it
+    Stop,
+    /// Show its addresses and services
+    Status,
+    /// Remove every service, image and log
+    Reset,
+    /// Print the environment that makes Carrack use it without `--local`
+    Env,
+    /// Print its log
+    Logs,
+    /// Print the requests that it got
+    Requests,
+}
+
+#[derive(Debug, Args)]
+struct Start {
+    /// Stay in the foreground
+    #[arg(long)]
+    foreground: bool,
+    /// The port of Google's APIs; else the next free one
+    #[arg(long)]
+    port: Option<u16>,
+    /// How containers run; else the first that works here
+    #[arg(long, value_enum)]
+    runtime: Option<Runtime>,
+    /// End by itself after this long without use
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = crate::cli::settings::duration)]
+    idle: Duration,
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Runtime {
+    /// Own namespaces (Linux)
+    Namespace,
+    /// A plain process, not isolated
+    Process,
+}
+
+impl Options {
+    /// Leaves the caller's terminal and session. It forks nothing, but closes descriptors, so before any thread starts.
+    pub(in crate::cli) fn detach(&self) -> std::io::Result<()> {
+        match &self.command {
+            Command::Start(start) if start.detached => background::detach(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How long containers get to end after SIGTERM when all is stopped.
+const GRACE: Duration = Duration::from_secs(10);
+
+pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
+    match options.command {
+        Command::Start(start) if start.foreground => foreground(session, start).await?,
+        Command::Start(start) => in_background(session, &start).await?,
+        Command::Stop => stop(session).await?,
+        Command::Status => status(session).await?,
+        Command::Reset => {
+            call(session, "POST", "/reset").await?;
+            session.report(json!({ "reset": true }));
+            session.ui.say("Reset", "no services, images and logs are left");
+        }
+        Command::Env => env(session)?,
+        Command::Logs => logs(session)?,
+        Command::Requests => requests(session).await?,
+    }
+    Ok(0)
+}
+
+async fn in_background(session: &mut Session, start: &Start) -> Result<(), Failure> {
+    let mut arguments: Vec<OsString> = ["emulator", "start", "--foreground", "--detached"].map(OsString::from).to_vec();
+    if let Some(port) = start.port {
+        arguments.push(format!("--port={port}").into());
+    }
+    if let Some(runtime) = start.runtime.and_then(|runtime| runtime.to_possible_value()) {
+        arguments.push(format!("--runtime={}", runtime.get_name()).into());
+    }
+    arguments.push(format!("--idle={}s", start.idle.as_secs()).into());
+    let state = ensure(session, arguments).await?;
+    other_than_asked(start, &state)?;
+    session.ui.data(&state.addresses.google);
+    session.report(shown(&state));
+    Ok(())
+}
+
+/// One that runs already is not changed by flags.
+fn other_than_asked(start: &Start, state: &State) -> Result<(), Error> {
+    let runtime = start.runtime.and_then(|runtime| Some(runtime.to_possible_value()?.get_name().to_owned()));
+    let same_runtime =
+        runtime.as_ref().is_none_or(|asked| state.runtime.as_ref().is_some_and(|runs| runs.starts_with(asked)));
+    let same_port = start.port.is_none_or(|port| state.addresses.google.ends_with(&format!(":{port}")));
+    if same_runtime && same_port {
+        return Ok(());
+    }
+    let runs = state.runtime.as_deref().unwrap_or("none");
+    let text = format!("a local cloud with other settings runs at {} (runtime: {runs})", state.addresses.google);
+    Err(Error::new(ErrorKind::Unavailable, text).hint("end it first: `carrack emulator stop`"))
+}
+
+/// The process itself: listens until it is asked to end.
+async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
+    let paths = paths(session)?;
+    let guard = Guard::acquire(&paths).map_err(unavailable)?;
+    if let Some(killed) = guard.leftover() {
+        runtime::sweep(&killed.instance, GRACE);
+    }
+    let token = format!("local-{}", random()?);
+    let instance = random()?;
+    let running = carrack_emulator::serve(carrack_emulator::Options {
+        state_dir: paths.dir.join("emulator"),
+        runtime: start.runtime.map(|runtime| match runtime {
+            Runtime::Namespace => RuntimeKind::Namespace,
+            Runtime::Process => RuntimeKind::Process,
+        }),
+        port: start.port,
+        idle: Some(start.idle),
+        launcher: program()?,
+        instance: instance.clone(),
+        token: token.clone(),
+    })
+    .await
+    .map_err(unavailable)?;
+    let runtime = match running.runtime() {
+        Ok(kind) => Some(kind.to_string()),
+        Err(why) => {
+            session.ui.say("Note", &format!("this machine can run no containers: {why}"));
+            None
+        }
+    };
+    let state = State {
+        pid: std::process::id(),
+        started: jiff::Timestamp::now().to_string(),
+        build: build_id()?,
+        instance,
+        token,
+        runtime,
+        addresses: running.addresses().clone(),
+    };
+    state.write(&paths).map_err(unavailable)?;
+    session.ui.say(
+        "Listening",
+        &format!("{} (runtime: {})", state.addresses.google, state.runtime.as_deref().unwrap_or("none")),
+    );
+    tokio::select! {
+        () = running.stopped() => {}
+        () = session.cx.cancel.cancelled() => {}
+    }
+    running.shutdown().await;
+    drop(guard);
+    Ok(())
+}
+
+/// 128 random bits as text.
+fn random() -> Result<String, Error> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|e| Error::new(ErrorKind::Internal, format!("no random numbers: {e}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+async fn stop(session: &mut Session) -> Result<(), Failure> {
+    let stopped = background::stop(&paths(session)?, |instance, grace| runtime::sweep(instance, grace.min(GRACE)))
+        .await
+        .map_err(unavailable)?;
+    session.ui.say("Stopped", if stopped { "the local cloud" } else { "nothing: no local cloud runs" });
+    session.report(json!({ "stopped": stopped }));
+    Ok(())
+}
+
+async fn status(session: &mut Session) -> Result<(), Failure> {
+    let Some(state) = State::read(&paths(session)?).map_err(unavailable)? else {
+        session.ui.data("no local cloud runs; start it with `carrack emulator start`");
+        session.report(json!({ "running": false }));
+        return Ok(());
+    };
+    let mut value = shown(&state);
+    let answer: Value = serde_json::from_slice(&call(session, "GET", "/status").await?).unwrap_or_default();
+    value["services"] = answer["services"].clone();
+    let mut text = format!(
+        "google    {}\nregistry  {}\nconsole   {}\nruntime   {}\npid       {}",
+        state.addresses.google,
+        state.addresses.registry,
+        state.addresses.console,
+        state.runtime.as_deref().unwrap_or("none"),
+        state.pid
+    );
+    for service in answer["services"].as_array().into_iter().flatten() {
+        let part = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
+        text += &format!("\nservice   {} {}", part("name"), part("url"));
+    }
+    session.ui.data(&text);
+    session.report(value);
+    Ok(())
+}
+
+/// Without the token.
+fn shown(state: &State) -> Value {
+    json!({ "running": true, "pid": state.pid, "runtime": state.runtime, "started": state.started, "addresses": state.addresses })
+}
+
+fn env(session: &Session) -> Result<(), Failure> {
+    let state = running(session)?;
+    session.ui.print(&format!(
+        "export CARRACK_ENDPOINT={}\nexport CARRACK_ENDPOINT_TOKEN={}",
+        state.addresses.google, state.token
+    ));
+    Ok(())
+}
+
+fn logs(session: &Session) -> Result<(), Failure> {
+    let path: PathBuf = paths(session)?.log();
+    let text = std::fs::read(&path).map_err(|e| {
+        Error::new(ErrorKind::NotFound, format!("there is no log at `{}`", path.display()))
+            .with_source(e)
+            .hint("start it with `carrack emulator start`")
+    })?;
+    let _ = std::io::stdout().write_all(&text);
+    Ok(())
+}
+
+async fn requests(session: &Session) -> Result<(), Failure> {
+    let list: Vec<Value> = serde_json::from_slice(&call(session, "GET", "/requests").await?).map_err(|e| {
+        Error::new(ErrorKind::Internal, "the local cloud's list of requests cannot be read").with_source(e)
+    })?;
+    for request in list {
+        if session.json() {
+            session.ui.value(&request);
+        } else {
+            let part = |name: &str| request[name].as_str().map_or_else(|| request[name].to_string(), str::to_owned);
+            session.ui.print(&format!("{} {:<6} {}{}", part("status"), part("method"), part("host"), part("path")));
+        }
+    }
+    Ok(())
+}
+
+fn running(session: &Session) -> Result<State, Error> {
+    State::read(&paths(session)?).map_err(unavailable)?.ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable, "no local cloud runs").hint("start it with `carrack emulator start`")
+    })
+}
+
+/// A call to the console face.
+async fn call(session: &Session, method: &'static str, path: &str) -> Result<Vec<u8>, Error> {
+    let state = running(session)?;
+    local::console(&session.cx, &state, method, path).await
+}

@@ -1,0 +1,52 @@
+use std::time::Duration;
+
+use carrack_core::{ErrorKind, provider::LogQuery, spec::RevisionId};
+use clap::Args;
+use futures_util::TryStreamExt;
+
+use crate::cli::{error::Failure, session::Session, settings};
+
+/// Options of `carrack logs`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  carrack logs --to prod\n  carrack logs --follow --since 10m")]
+pub(in crate::cli) struct Options {
+    /// Go on with new lines as they come
+    #[arg(long)]
+    follow: bool,
+    /// Only lines this young (`10m`, `2h`)
+    #[arg(long, value_name = "DURATION", value_parser = settings::duration)]
+    since: Option<Duration>,
+    /// Only this revision's lines
+    #[arg(long, value_name = "REVISION")]
+    revision: Option<String>,
+    /// The newest so many
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    tail: usize,
+}
+
+pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
+    let project = session.project()?;
+    let connection = session.connect(&project.place).await?;
+    let query = LogQuery {
+        follow: options.follow,
+        since: options.since,
+        revision: options.revision.map(RevisionId),
+        requests: true,
+        tail: Some(options.tail),
+    };
+    let mut lines = connection.provider.logs(&session.cx, &project.resolved.name, query);
+    loop {
+        // The reader is gone.
+        if session.ui.broken().is_some() {
+            return Ok(0);
+        }
+        match lines.try_next().await {
+            Ok(None) => return Ok(0),
+            Ok(Some(line)) if session.json() => session.ui.value(&line),
+            Ok(Some(line)) => session.ui.print(&format!("{} {}", line.at, line.text)),
+            // Ctrl-C is how following ends.
+            Err(error) if options.follow && error.kind() == ErrorKind::Cancelled => return Ok(0),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! One file a command: its options and `run`.
+pub(super) mod build;
+pub(super) mod check;
+pub(super) mod completions;
+pub(super) mod deploy;
+pub(super) mod destroy;
+#[cfg(all(feature = "local", target_os = "linux"))]
+pub(super) mod emulator;
+pub(super) mod explain;
+pub(super) mod init;
+pub(super) mod logs;
+pub(super) mod plan;
+pub(super) mod push;
+pub(super) mod schema;
+pub(super) mod status;

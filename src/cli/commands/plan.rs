@@ -1,0 +1,52 @@
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{error::Failure, session::Session},
+    ops::{deploy::prepare, image, saved_plan},
+};
+
+/// Options of `carrack plan`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  carrack plan
+  carrack plan --exit-code            exit 3 when something would change
+  carrack plan --out plan.json        then `carrack deploy --plan plan.json`")]
+pub(in crate::cli) struct Options {
+    /// An image that is in a registry, instead of what the file says
+    #[arg(long, value_name = "REF@DIGEST")]
+    image: Option<String>,
+    /// Write the plan to a file, for `deploy --plan`
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Exit with 3 when something would change
+    #[arg(long)]
+    exit_code: bool,
+}
+
+/// Changes are pending.
+const PENDING: u8 = 3;
+
+pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
+    let project = session.project()?;
+    if options.image.is_none() {
+        session.check_image(&project)?;
+    }
+    let connection = session.connect(&project.place).await?;
+    let request = session.request(&project, &connection, options.image)?;
+    let prepared = prepare(&session.cx, &request).await.map_err(|error| session.located(&project, error))?;
+    if let Some(path) = &options.out {
+        if let Some(local) = &prepared.local {
+            image::require(&session.cx, request.provider, request.http, &local.reference()).await?;
+        }
+        saved_plan::write(&prepared.plan, path)?;
+        session
+            .ui
+            .say("Wrote", &format!("{}; apply it with `carrack deploy --plan {}`", path.display(), path.display()));
+    }
+    let pending = !prepared.plan.is_noop();
+    session.report(json!({ "changes": pending, "steps": prepared.plan.steps.len() }));
+    Ok(if pending && options.exit_code { PENDING } else { 0 })
+}

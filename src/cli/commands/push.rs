@@ -1,0 +1,33 @@
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{
+        error::Failure,
+        session::{Session, repository},
+    },
+    ops::image::{LocalImage, build_image, push_image},
+};
+
+/// Options of `carrack push`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  carrack push --to prod\n  image=$(carrack push --tag v1.2 --quiet)")]
+pub(in crate::cli) struct Options {
+    /// The tag to give it
+    #[arg(long, default_value = "latest")]
+    tag: String,
+}
+
+pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
+    let project = session.project()?;
+    session.check_image(&project)?;
+    let spec = session.build_spec(&project)?;
+    let built =
+        build_image(&session.cx, &spec, &session.layout()?).await.map_err(|error| session.located(&project, error))?;
+    let connection = session.connect(&project.place).await?;
+    let image = LocalImage { built, repository: repository(&project, &connection, &spec.name) };
+    let pushed = push_image(&session.cx, &*connection.provider, &connection.http, &image, Some(&options.tag)).await?;
+    session.data(&pushed.reference).await;
+    session.report(json!({ "reference": pushed.reference, "digest": image.built.digest, "uploaded": pushed.uploaded }));
+    Ok(0)
+}

@@ -1,0 +1,95 @@
+use carrack_core::observed::{ObservedService, Readiness, Revision, ServiceSummary};
+use clap::Args;
+use serde_json::json;
+
+use crate::{
+    cli::{error::Failure, session::Session},
+    ops::observe::missing,
+};
+
+/// Options of `carrack status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  carrack status --to prod\n  carrack status --all\n  carrack status --format json")]
+pub(in crate::cli) struct Options {
+    /// Every service of the target's project and region
+    #[arg(long)]
+    all: bool,
+}
+
+pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
+    let project = session.project()?;
+    let connection = session.connect(&project.place).await?;
+    if options.all {
+        let services = connection.provider.services(&session.cx).await?;
+        session.data(&list(&services)).await;
+        session.report(json!({ "services": services }));
+        return Ok(0);
+    }
+    let (provider, name, cx) = (&*connection.provider, &project.resolved.name, &session.cx);
+    let (observed, revisions) = tokio::try_join!(provider.observe(cx, name), provider.revisions(cx, name))?;
+    let Some(live) = observed.service else { return Err(missing(provider, name).into()) };
+    session.data(&table(name.as_str(), &live, &revisions)).await;
+    session.report(json!({
+        "service": provider.service_ref(name), "url": live.url, "readiness": live.readiness, "traffic": live.traffic,
+        "spec": live.spec, "receipt": live.receipt, "revisions": revisions,
+    }));
+    Ok(0)
+}
+
+fn table(name: &str, live: &ObservedService, revisions: &[Revision]) -> String {
+    let mut lines = vec![format!("service   {name}"), format!("state     {}", words(&live.readiness))];
+    lines.push(format!("url       {}", live.url.as_deref().unwrap_or("none")));
+    lines.push(format!(
+        "public    {}",
+        live.spec.public.map_or_else(|| "unknown".to_owned(), |public| public.to_string())
+    ));
+    if let Some(receipt) = &live.receipt {
+        lines.push(format!(
+            "deployed  {} by {}",
+            receipt.at,
+            if receipt.by.is_empty() { "unknown" } else { &receipt.by }
+        ));
+        if let Some(commit) = &receipt.commit {
+            lines.push(format!("commit    {commit}"));
+        }
+    }
+    let width = revisions.iter().map(|revision| revision.id.0.len()).max().unwrap_or(0).max("revision".len());
+    lines.push(String::new());
+    lines.push(format!("{:<width$}  traffic  created               state", "revision"));
+    for revision in revisions {
+        let created = revision.created.get(..19).map_or(String::new(), |time| format!("{time}Z"));
+        lines.push(format!(
+            "{:<width$}  {:>6}%  {created:<20}  {}",
+            revision.id.0,
+            revision.percent,
+            words(&revision.readiness)
+        ));
+    }
+    lines.join("\n")
+}
+
+fn words(readiness: &Readiness) -> String {
+    match readiness {
+        Readiness::Ready => "ready".to_owned(),
+        Readiness::Progressing(text) => format!("progressing {text}").trim_end().to_owned(),
+        // The rest is advice, over several lines.
+        Readiness::Failed(text) => format!("failed: {}", text.lines().next().unwrap_or_default()),
+    }
+}
+
+fn list(services: &[ServiceSummary]) -> String {
+    let name = services.iter().map(|service| service.name.len()).max().unwrap_or(0).max("service".len());
+    let url = |service: &ServiceSummary| service.url.clone().unwrap_or_else(|| "none".to_owned());
+    let width = services.iter().map(|service| url(service).len()).max().unwrap_or(0).max("url".len());
+    let mut lines = vec![format!("{:<name$}  {:<width$}  by       state", "service", "url")];
+    for service in services {
+        let by = if service.ours { "carrack" } else { "others" };
+        lines.push(format!(
+            "{:<name$}  {:<width$}  {by:<7}  {}",
+            service.name,
+            url(service),
+            words(&service.readiness)
+        ));
+    }
+    lines.join("\n")
+}

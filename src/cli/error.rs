@@ -1,0 +1,113 @@
+//! Errors on the terminal, and the exit code; the only place that ends the process early.
+use std::{error::Error as _, process::ExitCode};
+
+use anstyle::{AnsiColor, Style};
+use carrack_core::{Error, ErrorKind};
+use serde_json::{Value, json};
+
+use crate::config::Diagnostics;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Something happened.
+    Error(Box<Error>),
+    /// The file is wrong, here and there.
+    Diagnostics(Diagnostics),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(Box::new(error))
+    }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Diagnostics(diagnostics)
+    }
+}
+
+impl Failure {
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Error(error) => error.kind().exit_code(),
+            Self::Diagnostics(diagnostics) => {
+                diagnostics.0.first().map_or(ErrorKind::ConfigInvalid, |first| first.kind).exit_code()
+            }
+        }
+    }
+
+    /// For people; `anstream` takes the colours out where they do not belong.
+    pub(super) fn render(&self, color: bool) -> String {
+        match self {
+            Self::Diagnostics(diagnostics) => diagnostics.render(color),
+            Self::Error(error) => render_error(error),
+        }
+    }
+
+    /// For machines.
+    pub(super) fn json(&self) -> Value {
+        match self {
+            Self::Diagnostics(diagnostics) => json!({
+                "type": "report", "ok": false, "code": self.exit_code(), "diagnostics": diagnostics.0,
+            }),
+            Self::Error(error) => json!({
+                "type": "report", "ok": false, "code": self.exit_code(), "run": error.report(),
+                "error": {
+                    "kind": error.kind(), "message": error.to_string(), "causes": causes(error),
+                    "details": error.details(), "hints": error.hints(), "request": error.request(),
+                },
+            }),
+        }
+    }
+}
+
+fn causes(error: &Error) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        texts.push(error.to_string());
+        cause = error.source();
+    }
+    texts
+}
+
+fn render_error(error: &Error) -> String {
+    let red = AnsiColor::Red.on_default().bold();
+    let cyan = AnsiColor::Cyan.on_default().bold();
+    let dim = Style::new().dimmed();
+    let mut text = format!("{red}error{red:#}: {error}\n");
+    for cause in causes(error) {
+        text += &format!("  caused by: {cause}\n");
+    }
+    if !error.details().is_empty() {
+        text += "  last lines of its log:\n";
+        for line in error.details() {
+            text += &format!("    {dim}|{dim:#} {line}\n");
+        }
+    }
+    if let Some(request) = error.request() {
+        let status = request.status.map_or_else(|| "no answer".to_owned(), |status| format!("answered {status}"));
+        let id = request.request_id.as_ref().map(|id| format!(", request id {id}")).unwrap_or_default();
+        let attempts = if request.attempts > 1 { format!(", {} attempts", request.attempts) } else { String::new() };
+        text += &format!("  {dim}request: {} {} ({status}{id}{attempts}){dim:#}\n", request.method, request.url);
+    }
+    for hint in error.hints() {
+        text += &format!("  {cyan}help{cyan:#}: {hint}\n");
+    }
+    text
+}
+
+/// A failure before anything is set up.
+pub(super) fn report_early(message: &str) -> ExitCode {
+    use std::io::Write;
+    let _ = writeln!(anstream::stderr(), "error: {message}");
+    ExitCode::from(ErrorKind::Internal.exit_code())
+}
+
+/// The second interrupt.
+#[expect(clippy::exit, reason = "the user asked twice")]
+pub(super) fn exit_interrupted() -> ! {
+    std::process::exit(ErrorKind::Cancelled.exit_code().into())
+}

@@ -1,0 +1,83 @@
+//! The local cloud behind `--local`: found, or started in the background.
+use std::{ffi::OsString, sync::Arc, time::Duration};
+
+use carrack_core::{Error, ErrorKind, Result, event::Ctx};
+use carrack_emulator::background::{self, Ensured, Paths, Start, State};
+use carrack_http::{Client, ClientOptions, Endpoint, Request, Token, TokenCache, token::FixedToken};
+use object::Object;
+
+use super::session::Session;
+use crate::registry::Access;
+
+/// Tells one build from another: a background process of another build is replaced, one of a copy is not.
+pub(super) fn build_id() -> Result<String> {
+    let program = program()?;
+    let unreadable = |e| Error::new(ErrorKind::Internal, format!("cannot read `{}`", program.display())).with_source(e);
+    let file = std::fs::File::open(&program).map_err(unreadable)?;
+    let length = file.metadata().map_err(unreadable)?.len();
+    let headers = object::ReadCache::new(file);
+    let elf = object::read::elf::ElfFile64::<object::Endianness, _>::parse(&headers);
+    // The linker's own hash of the content, where it writes one.
+    let id = elf.ok().and_then(|elf| elf.build_id().ok().flatten().map(<[u8]>::to_vec)).unwrap_or_default();
+    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}-{length}-{id}", env!("CARGO_PKG_VERSION")))
+}
+
+pub(super) fn program() -> Result<std::path::PathBuf> {
+    std::env::current_exe()
+        .map_err(|e| Error::new(ErrorKind::Internal, "the program's own path is not known").with_source(e))
+}
+
+pub(super) fn paths(session: &Session) -> Result<Paths> {
+    Paths::new(session.environment.state_dir()?).map_err(unavailable)
+}
+
+/// Every failure of the local cloud's set-up is of this kind.
+pub(super) fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Unavailable, error.to_string())
+}
+
+/// Starts it unless it runs; says so.
+pub(super) async fn ensure(session: &Session, arguments: Vec<OsString>) -> Result<State> {
+    let paths = paths(session)?;
+    let start = Start { program: program()?, arguments, build: build_id()?, wait: Duration::from_secs(20) };
+    let ensured = background::ensure(&paths, &start).await.map_err(unavailable)?;
+    let place = |state: &State| format!("the local cloud at {}", state.addresses.google);
+    let state = match ensured {
+        Ensured::Running(state) => state,
+        Ensured::Started(state) => {
+            session.ui.say("Started", &format!("{}; stop it with `carrack emulator stop`", place(&state)));
+            state
+        }
+        Ensured::Replaced { state, .. } => {
+            session.ui.say("Restarted", &format!("{}; stop it with `carrack emulator stop`", place(&state)));
+            session.ui.say("Note", "it was of another build: the services that ran in it are gone");
+            state
+        }
+    };
+    match state.runtime.as_deref() {
+        Some(runtime) if runtime.starts_with("process") => {
+            session.ui.say("Note", "containers run as plain processes here, not isolated");
+        }
+        Some(_) => {}
+        None => session.ui.say("Note", "this machine can run no containers; everything but running works"),
+    }
+    Ok(state)
+}
+
+/// Access for a provider.
+pub(super) async fn access(session: &Session) -> Result<Access> {
+    let state =
+        ensure(session, vec!["emulator".into(), "start".into(), "--foreground".into(), "--detached".into()]).await?;
+    Ok(Access::Endpoint { endpoint: Endpoint::parse(&state.addresses.google)?, token: state.token })
+}
+
+/// One call to the console face of the local cloud.
+pub(super) async fn console(cx: &Ctx, state: &State, method: &'static str, path: &str) -> Result<Vec<u8>> {
+    let http = Client::new(ClientOptions::default())?;
+    let token = TokenCache::new(Arc::new(FixedToken { token: Token::new(&state.token, None), principal: None }));
+    let method = reqwest::Method::from_bytes(method.as_bytes())
+        .map_err(|e| Error::new(ErrorKind::Internal, "no such method").with_source(e))?;
+    let request = Request::new(method, format!("{}{path}", state.addresses.console)).bearer(&token);
+    Ok(http.send(cx, request).await?.body.to_vec())
+}

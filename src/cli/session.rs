@@ -1,0 +1,294 @@
+//! What every command starts from: the file, the target, the connection, the output.
+use std::path::{Path, PathBuf};
+
+use carrack_core::{
+    Error, ErrorKind, Result, capability::check, event::Ctx, plan::ResourceRef, receipt::Stamp, spec::ProviderId,
+};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Common,
+    error::Failure,
+    git,
+    settings::{Environment, Format},
+    ui::{self, Ui},
+};
+use crate::{
+    config::{BuildConfig, ImageSource, Loaded, Resolved, Source, load},
+    image::{self, Base, BuildSpec, FileCopy, Platform},
+    ops::deploy::{Image, Request},
+    registry::{Access, Connection, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place, capabilities, connect},
+};
+
+/// One run of the program.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) common: Common,
+    pub(super) environment: Environment,
+    pub(super) cx: Ctx,
+    pub(super) ui: Ui,
+    report: Option<Value>,
+}
+
+/// The file, read for one target.
+#[derive(Debug)]
+pub(super) struct Project {
+    pub(super) loaded: Loaded,
+    pub(super) resolved: Resolved,
+    pub(super) target: Option<String>,
+    pub(super) place: Place,
+}
+
+impl Session {
+    pub(super) fn new(common: Common, environment: Environment, cancel: CancellationToken) -> (Self, JoinHandle<()>) {
+        let ui = Ui::new(&common);
+        let (events, consumer) = ui::consume(&ui);
+        let deadline = common.timeout.map(|timeout| Instant::now() + timeout);
+        let cx = Ctx { events, cancel, deadline, stamp: Stamp::default() };
+        (Self { common, environment, cx, ui, report: None }, consumer)
+    }
+
+    /// Lets the last events out, prints the failure, and gives the exit code.
+    pub(super) async fn finish(self, result: Result<u8, Failure>, consumer: JoinHandle<()>) -> u8 {
+        let Self { cx, ui, report, .. } = self;
+        drop(cx);
+        let _ = consumer.await;
+        if let (Ok(code), Some(report)) = (&result, report) {
+            ui.report(report, *code);
+        }
+        let result = match (result, ui.broken()) {
+            (Ok(_), Some(kind)) if kind != std::io::ErrorKind::BrokenPipe => {
+                Err(Error::new(ErrorKind::Unclassified, format!("the results could not be written: {kind}")).into())
+            }
+            (result, _) => result,
+        };
+        match result {
+            Ok(code) => code,
+            Err(failure) => {
+                ui.failure(&failure);
+                failure.exit_code()
+            }
+        }
+    }
+
+    /// A result for people, on stdout, after everything that was said before it.
+    pub(super) async fn data(&self, text: &str) {
+        self.cx.events.flushed().await;
+        self.ui.data(text);
+    }
+
+    /// The last line of JSON output; printed when every event is out.
+    pub(super) fn report(&mut self, report: impl Serialize) {
+        self.report = serde_json::to_value(report).ok();
+    }
+
+    /// Reads the file.
+    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        let path = self.common.file.clone();
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            let missing = e.kind() == std::io::ErrorKind::NotFound;
+            let error =
+                Error::new(ErrorKind::ConfigInvalid, format!("cannot read `{}`", path.display())).with_source(e);
+            if missing { error.hint("run `carrack init`, or name the file with `-f FILE`") } else { error }
+        })?;
+        let environment = &self.environment;
+        Ok(load(Source { path, text }, &|name: &str| environment.exact(name))?)
+    }
+
+    /// Reads and checks the file for the one target, or the one that `--to` names. Sends nothing.
+    pub(super) fn project(&self) -> Result<Project, Failure> {
+        let loaded = self.load()?;
+        let target = self.choose(&loaded)?;
+        self.resolve(loaded, target)
+    }
+
+    /// The file for this target, or its neutral part. Sends nothing.
+    pub(super) fn resolve(&self, loaded: Loaded, target: Option<String>) -> Result<Project, Failure> {
+        let resolved = loaded.resolve(target.as_deref())?;
+        let place = match &resolved.target {
+            Some(target) => Place {
+                provider: target.provider.clone(),
+                scope: target.project.clone(),
+                region: target.region.clone(),
+            },
+            None => Place {
+                provider: ProviderId(LOCAL_PROVIDER.into()),
+                scope: LOCAL_PROJECT.into(),
+                region: LOCAL_REGION.into(),
+            },
+        };
+        let project = Project { loaded, resolved, target, place };
+        let refused = check(&capabilities(&project.place.provider)?, &project.resolved.deploy.spec);
+        if !refused.is_empty() {
+            let all =
+                refused.iter().flat_map(|error| project.loaded.locate(project.target.as_deref(), error).0).collect();
+            return Err(Failure::Diagnostics(crate::config::Diagnostics(all)));
+        }
+        Ok(project)
+    }
+
+    fn choose(&self, loaded: &Loaded) -> Result<Option<String>> {
+        let names = loaded.target_names();
+        let list = || names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        match (&self.common.target, names.as_slice()) {
+            (Some(asked), _) if names.contains(&asked.as_str()) => Ok(Some(asked.clone())),
+            (Some(asked), []) => {
+                Err(Error::new(ErrorKind::Usage, format!("there is no target `{asked}`: the file has none"))
+                    .hint(format!("add [targets.{asked}] with provider, project and region")))
+            }
+            (Some(asked), _) => Err(Error::new(ErrorKind::Usage, format!("there is no target `{asked}`"))
+                .hint(format!("use one of {}", list()))),
+            (None, [one]) => Ok(Some((*one).to_owned())),
+            (None, []) if self.common.local => Ok(None),
+            (None, []) => Err(Error::new(ErrorKind::Usage, "the file names no target")
+                .hint("add [targets.prod] with provider, project and region")
+                .hint("or deploy to the local cloud, with no account: `carrack deploy --local`")),
+            (None, _) => Err(Error::new(ErrorKind::Usage, format!("the file names several targets: {}", list()))
+                .hint(format!("choose one: `--to {}`", names[0]))),
+        }
+    }
+
+    /// The provider of a place. Starts the local cloud under `--local` when none runs.
+    pub(super) async fn connect(&self, place: &Place) -> Result<Connection> {
+        let access =
+            if self.common.local { self.local().await? } else { self.environment.access()?.unwrap_or(Access::Cloud) };
+        connect(place, &access)
+    }
+
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    async fn local(&self) -> Result<Access> {
+        super::local::access(self).await
+    }
+
+    #[cfg(not(all(feature = "local", target_os = "linux")))]
+    async fn local(&self) -> Result<Access> {
+        Err(Error::new(ErrorKind::Unsupported, "this build has no local cloud")
+            .hint("use Linux and the feature `local`")
+            .hint(
+                "or name one that runs elsewhere with CARRACK_ENDPOINT and CARRACK_ENDPOINT_TOKEN, without `--local`",
+            ))
+    }
+
+    /// Stamps receipts with the commit of the file's folder.
+    pub(super) async fn stamp(&mut self) {
+        let folder =
+            self.common.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.cx.stamp.commit = git::commit(folder).await;
+    }
+
+    /// Built images are kept here.
+    pub(super) fn layout(&self) -> Result<PathBuf> {
+        Ok(self.environment.state_dir()?.join("images"))
+    }
+
+    /// How the file's image is built, or an error that says that it is not.
+    pub(super) fn build_spec(&self, project: &Project) -> Result<BuildSpec, Failure> {
+        match &project.resolved.image {
+            Some(ImageSource::Build(config)) => Ok(self.to_build(config)),
+            _ => Err(Error::new(ErrorKind::ConfigInvalid, "the file does not say how to build an image")
+                .at_field("image")
+                .hint("add [image.build] with files and entrypoint")
+                .into()),
+        }
+    }
+
+    /// Refuses an image that can never be good, before anything is sent or started.
+    pub(super) fn check_image(&self, project: &Project) -> Result<(), Failure> {
+        match &project.resolved.image {
+            Some(ImageSource::Build(config)) => {
+                image::check(&self.to_build(config)).map_err(|error| self.located(project, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn to_build(&self, config: &BuildConfig) -> BuildSpec {
+        BuildSpec {
+            name: config.name.clone(),
+            run: config.run.clone(),
+            base: Base::Scratch,
+            files: config.files.iter().map(|file| FileCopy { from: file.from.clone(), to: file.to.clone() }).collect(),
+            entrypoint: config.entrypoint.clone(),
+            cmd: config.cmd.clone(),
+            env: config.env.clone(),
+            working_dir: config.working_dir.clone(),
+            user: config.user.clone(),
+            // The clouds run amd64; the local cloud also runs what this machine is.
+            platform: if self.common.local { Platform::host() } else { Platform::LinuxAmd64 },
+            directory: config.directory.clone(),
+            source_date_epoch: self.environment.get("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()),
+        }
+    }
+
+    /// An error that names a field is shown at its place in the file.
+    pub(super) fn located(&self, project: &Project, error: Error) -> Failure {
+        let in_file = error.field().is_some() && error.request().is_none() && error.resource().is_none();
+        if in_file && error.kind() == ErrorKind::ConfigInvalid {
+            Failure::Diagnostics(project.loaded.locate(project.target.as_deref(), &error))
+        } else {
+            error.into()
+        }
+    }
+
+    /// Asks on the terminal; `--yes` answers, and without a terminal it is an error.
+    pub(super) async fn confirm(&self, what: &str, resource: &ResourceRef) -> Result<bool> {
+        if self.common.yes {
+            return Ok(true);
+        }
+        if !self.ui.can_ask() {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("refusing to {what} {} `{}` without a confirmation", resource.kind, resource.name),
+            )
+            .hint("add `--yes`"));
+        }
+        self.cx.events.flushed().await;
+        Ok(self.ui.ask(&format!("{what} {} `{}`?", resource.kind, resource.name)))
+    }
+
+    /// The deploy that file and flags ask for. `image` replaces what the file says.
+    pub(super) fn request<'a>(
+        &self,
+        project: &Project,
+        connection: &'a Connection,
+        image: Option<String>,
+    ) -> Result<Request<'a>, Failure> {
+        Ok(Request {
+            provider: &*connection.provider,
+            http: &connection.http,
+            name: project.resolved.name.clone(),
+            deploy: project.resolved.deploy.clone(),
+            image: self.image(project, connection, image)?,
+        })
+    }
+
+    fn image(&self, project: &Project, connection: &Connection, image: Option<String>) -> Result<Image, Failure> {
+        if let Some(text) = image {
+            return Ok(Image::Ref(carrack_core::spec::ImageRef(text)));
+        }
+        Ok(match &project.resolved.image {
+            None => Image::Keep,
+            Some(ImageSource::Ref(image)) => Image::Ref(image.clone()),
+            Some(ImageSource::Build(config)) => Image::Build {
+                spec: Box::new(self.to_build(config)),
+                layout: self.layout()?,
+                repository: repository(project, connection, &config.name),
+            },
+        })
+    }
+
+    pub(super) fn json(&self) -> bool {
+        self.common.format == Format::Json
+    }
+}
+
+/// `HOST/PATH` for an image of this name.
+pub(super) fn repository(project: &Project, connection: &Connection, name: &str) -> String {
+    match project.resolved.target.as_ref().and_then(|target| target.repository.as_ref()) {
+        Some(repository) => format!("{repository}/{name}"),
+        None => connection.provider.registry().default_repository(name),
+    }
+}

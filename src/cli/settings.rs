@@ -1,0 +1,101 @@
+//! What comes from the environment, read once and handed down.
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use carrack_core::{Error, ErrorKind, Result};
+use carrack_http::Endpoint;
+use clap::ValueEnum;
+
+use crate::registry::Access;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Human,
+    /// One JSON object a line; the last is the report
+    Json,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The environment as it was at the start.
+#[derive(Clone, Debug)]
+pub(super) struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub(super) fn read() -> Self {
+        Self(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+        )
+    }
+
+    /// A variable that is set and not empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Any variable, also an empty one: for `${NAME}` in the file.
+    pub(super) fn exact(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+
+    /// `CARRACK_ENDPOINT` names a server that stands in for the clouds, `CARRACK_ENDPOINT_TOKEN` its token.
+    pub(super) fn access(&self) -> Result<Option<Access>> {
+        let Some(text) = self.get("CARRACK_ENDPOINT") else { return Ok(None) };
+        let endpoint = Endpoint::parse(text)?;
+        let token = self.get("CARRACK_ENDPOINT_TOKEN").ok_or_else(|| {
+            Error::new(ErrorKind::Usage, "CARRACK_ENDPOINT is set, and CARRACK_ENDPOINT_TOKEN is not")
+                .hint("with an endpoint only its own token is used: set CARRACK_ENDPOINT_TOKEN")
+        })?;
+        Ok(Some(Access::Endpoint { endpoint, token: token.to_owned() }))
+    }
+
+    /// Where the local cloud and built images are kept: `CARRACK_STATE_DIR`, else the user's state folder.
+    pub(super) fn state_dir(&self) -> Result<PathBuf> {
+        if let Some(dir) = self.get("CARRACK_STATE_DIR") {
+            return std::path::absolute(dir).map_err(|e| {
+                Error::new(ErrorKind::Usage, format!("CARRACK_STATE_DIR `{dir}` is no path")).with_source(e)
+            });
+        }
+        let base = self
+            .get("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(self.get("HOME")?).join(".local/state")));
+        base.or_else(|| Some(PathBuf::from(self.get("LOCALAPPDATA")?))).map(|base| base.join("carrack")).ok_or_else(
+            || {
+                Error::new(ErrorKind::Usage, "there is no folder for state: HOME is not set")
+                    .hint("set CARRACK_STATE_DIR")
+            },
+        )
+    }
+}
+
+/// `-v` and more print what is for developers; `CARRACK_LOG` says it finer.
+pub(super) fn trace(verbose: u8, environment: &Environment) {
+    let level = match verbose {
+        0 => "off",
+        1 => "carrack=debug,carrack_core=debug,carrack_http=debug,carrack_gcp=debug,carrack_emulator=debug",
+        _ => "debug",
+    };
+    let filter = environment.get("CARRACK_LOG").unwrap_or(level);
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().try_init();
+}
+
+/// `90s`, `10m`, `1h30m`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is no duration: write `90s` or `10m`"))?;
+    Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+}
