@@ -1,0 +1,140 @@
+//! Every command in README, docs and examples does what it says.
+#![expect(clippy::disallowed_methods, reason = "documented commands are found on PATH")]
+
+use std::{fs, path::Path, process::Command};
+
+use crate::{
+    run::{ok, shown, stderr, stdout},
+    support::{CARRACK, LocalCloud, ROOT, app, carrack},
+};
+
+/// The lines of every ```console block that begin with `$ `, in order.
+fn commands(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    text.split("```console\n")
+        .skip(1)
+        .flat_map(|block| block.split("```").next().unwrap().lines())
+        .filter_map(|line| line.strip_prefix("$ "))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn toml_block(file: &str) -> String {
+    let text = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap().to_owned()
+}
+
+/// Runs a documented line by `sh`, with `carrack` on PATH; real clouds are the local one.
+fn run(cloud: &LocalCloud, line: &str, folder: &Path) -> std::process::Output {
+    let bin = cloud.dir().join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let link = bin.join("carrack");
+    if !link.exists() {
+        std::os::unix::fs::symlink(CARRACK, &link).unwrap();
+    }
+    let template = cloud.carrack();
+    let mut command = Command::new("sh");
+    command.arg("-euc").arg(line).current_dir(folder).env_clear();
+    command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = vec![bin];
+    folders.extend(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(folders).unwrap());
+    for line in stdout(&ok(cloud.run(&["emulator", "env"]))).lines() {
+        let (name, value) = line.strip_prefix("export ").unwrap().split_once('=').unwrap();
+        command.env(name, value);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn readme() {
+    let lines = commands("README.md");
+    let cloud = LocalCloud::start();
+    let (first, rest) = lines.split_first().unwrap();
+    // `cargo run --` is the program that these tests are about.
+    let arguments: Vec<&str> = first.strip_prefix("cargo run -- ").unwrap().split(' ').collect();
+    let output = ok(cloud.carrack().args(arguments).current_dir(ROOT).output().unwrap());
+    let text = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+    assert!(stderr(&output).contains("answered 200 in "), "{}", shown(&output, &[]));
+    assert!(text.contains("answered 200 in "), "the transcript is a real one");
+
+    let folder = tempfile::tempdir().unwrap();
+    for line in rest {
+        match line.as_str() {
+            "cargo install --path ." => {}
+            "carrack init --name shop" => {
+                ok(run(&cloud, line, folder.path()));
+                // What the README shows next is that file, written out.
+                fs::write(folder.path().join("carrack.toml"), toml_block("README.md")).unwrap();
+                fs::copy(app(), folder.path().join("shop")).unwrap();
+            }
+            line => {
+                assert!(line.starts_with("carrack "), "an unknown kind of line: {line}");
+                ok(run(&cloud, line, folder.path()));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_hello_example_answers_with_service_and_revision() {
+    let cloud = LocalCloud::start();
+    let deploy = || {
+        let arguments = ["deploy", "--local", "-f", "examples/hello/carrack.toml"];
+        ok(cloud.carrack().args(arguments).current_dir(ROOT).output().unwrap())
+    };
+    let url = stdout(&deploy());
+    let answer = Command::new("curl").args(["-sS", "--fail", &url]).output().unwrap();
+    let text = stdout(&ok(answer));
+    assert!(text.starts_with("Hello from hello (hello-00001-"), "{text}");
+    assert!(stderr(&deploy()).contains("no changes"));
+}
+
+#[test]
+fn exit_codes() {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/exit-codes.md")).unwrap();
+    let documented: Vec<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
+        .filter(|(code, _)| code.parse::<u8>().is_ok())
+        .map(|(code, meaning)| format!("{code} {}", meaning.replace(" (`plan --exit-code`)", "")))
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let printed = stdout(&ok(carrack(dir.path()).arg("explain").output().unwrap()));
+    let printed: Vec<String> =
+        printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(documented, printed);
+}
+
+/// Examples in help texts are at least commands and flags that exist.
+#[test]
+fn help_examples_parse() {
+    let dir = tempfile::tempdir().unwrap();
+    let help = stdout(&ok(carrack(dir.path()).arg("--help").output().unwrap()));
+    let names: Vec<String> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect();
+    let mut checked = 0;
+    for name in names.iter().filter(|name| *name != "help") {
+        let help = stdout(&ok(carrack(dir.path()).args([name, "--help"]).output().unwrap()));
+        for line in help
+            .split("Examples:")
+            .nth(1)
+            .unwrap_or_default()
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("carrack "))
+        {
+            let words: Vec<&str> =
+                line.split("  ").next().unwrap().split('>').next().unwrap().split_whitespace().collect();
+            let output = carrack(dir.path()).args(&words).arg("--help").output().unwrap();
+            assert!(output.status.success(), "{line}: {}", stderr(&output));
+            checked += 1;
+        }
+    }
+    assert!(checked > 10);
+}

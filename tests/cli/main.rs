@@ -1,0 +1,12 @@
+//! The program as a user sees it: its output, its exit codes, and what it leaves behind.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod basics;
+mod documented;
+mod left_behind;
+mod lifecycle;
+mod run;
