@@ -1,5 +1,5 @@
 //! The face that only Carrack uses: status, requests, principals, reset, stop.
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -99,7 +99,8 @@ async fn add_principal(State(cloud): State<Arc<Cloud>>, Json(new): Json<NewPrinc
 }
 
 async fn reset(State(cloud): State<Arc<Cloud>>) -> Response {
-    match cloud.reset().await {
+    // A task of its own: it goes on when the caller goes away, and leaves nothing half removed.
+    match tokio::spawn(async move { cloud.reset().await }).await.map_err(io::Error::from).flatten() {
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &format!("images were not removed: {error}")),
     }

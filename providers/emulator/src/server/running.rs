@@ -156,5 +156,7 @@ impl Running {
             // It ends by itself, or was ended with the process.
             let _ = face.await;
         }
+        // What a last request made before its face was closed.
+        self.cloud.google.run.clear().await;
     }
 }

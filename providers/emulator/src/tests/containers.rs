@@ -42,7 +42,8 @@ pub(super) struct FakeRuntime {
     pub(super) release: Arc<Notify>,
     /// `/slow` has been reached so often.
     pub(super) waiting: Arc<watch::Sender<usize>>,
-    /// Containers with the argument `gated` listen when this is cancelled, those with `lingering` end after it.
+    /// Containers with the argument `gated` listen when this is cancelled, those with `lingering` or
+    /// `stubborn` end after it.
     pub(super) gate: CancellationToken,
     /// Connections that were refused.
     pub(super) refused: Arc<watch::Sender<usize>>,
@@ -96,6 +97,7 @@ impl Runtime for FakeRuntime {
         let first = launch.args.first().map(String::as_str);
         let gate = (first == Some("gated")).then(|| self.gate.clone());
         let linger = (first == Some("lingering")).then(|| self.gate.clone());
+        let stubborn = (first == Some("stubborn")).then(|| self.gate.clone());
         let never = first == Some("deaf");
         let listener = listen::bind(0).map_err(|error| LaunchError::Host(error.to_string()))?;
         let container = Container {
@@ -130,6 +132,9 @@ impl Runtime for FakeRuntime {
                     () = linger.cancelled() => {}
                     () = stop.cancelled() => {}
                 }
+            }
+            if let Some(stubborn) = stubborn {
+                stubborn.cancelled().await;
             }
             running.fetch_sub(1, Ordering::SeqCst);
             let _ = sender.send(Some(end));

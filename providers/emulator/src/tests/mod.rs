@@ -4,6 +4,7 @@ mod containers;
 mod deploy;
 mod faces;
 mod harness;
+mod races;
 mod refusals;
 mod routing;
 mod serving;

@@ -251,21 +251,3 @@ async fn what_the_local_cloud_cannot_do_is_refused() {
         assert!(text.starts_with(start), "{text}");
     }
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_two_changes_at_once_none_is_lost() {
-    let local = Local::start();
-    let mut etag = local.deployed("hello").await["etag"].clone();
-    for round in 0..50 {
-        let change = |name: String| {
-            let body = json!({ "etag": etag, "description": name });
-            let local = &local;
-            async move { local.patch("hello", "?updateMask=description", body).await.0 }
-        };
-        let changes = (0..8).map(|number| change(format!("{round}-{number}")));
-        let mut answers = futures_util::future::join_all(changes).await;
-        answers.sort_unstable();
-        assert_eq!(answers, [200, 409, 409, 409, 409, 409, 409, 409], "one etag is good for one change");
-        etag = local.service("hello").await["etag"].clone();
-    }
-}

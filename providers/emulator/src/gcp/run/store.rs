@@ -75,14 +75,19 @@ impl Store {
         }
     }
 
-    /// Everything, without operations.
+    /// Everything, without operations; also what is made meanwhile.
     pub(crate) async fn clear(&self) {
-        let services = self.all();
-        let each = services.iter().map(|service| async {
-            service.state().deleted.get_or_insert_with(jiff::Timestamp::now);
-            self.tear_down(service, HURRY).await;
-        });
-        futures_util::future::join_all(each).await;
+        loop {
+            let services = self.all();
+            if services.is_empty() {
+                break;
+            }
+            let each = services.iter().map(|service| async {
+                service.state().deleted.get_or_insert_with(jiff::Timestamp::now);
+                self.tear_down(service, HURRY).await;
+            });
+            futures_util::future::join_all(each).await;
+        }
         self.parts.operations.clear();
     }
 
