@@ -1,11 +1,19 @@
 //! `services/S/revisions`: get, list, delete.
 use serde_json::{Value, json};
 
-use super::{etag, revision::State, store::Store};
-use crate::gcp::{
-    call::{Call, page, unimplemented},
-    operations::Operations,
-    status::{Code, Status},
+use super::{
+    etag,
+    revision::State,
+    service::Target,
+    store::{HURRY, Store},
+};
+use crate::{
+    gcp::{
+        call::{Call, page, unimplemented},
+        operations::Operations,
+        status::{Code, Status},
+    },
+    router::backend::GRACE,
 };
 
 pub(crate) fn handle(store: &Store, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
@@ -46,12 +54,16 @@ fn delete(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
     call.authorize("run.revisions.delete", &key.revision(&name))?;
     let service = store.find(&key).map_err(|_| key.revision_not_found(&name))?;
     let mut state = service.state();
+    if state.deleted.is_some() {
+        return Err(key.revision_not_found(&name));
+    }
     let index = state.revisions.iter().position(|revision| revision.name == name);
     let index = index.ok_or_else(|| key.revision_not_found(&name))?;
     let revision = &state.revisions[index];
     etag::check(call.query.get("etag").map(String::as_str), revision.version(), &name)?;
     let latest = index + 1 == state.revisions.len() || state.latest_ready.as_deref() == Some(name.as_str());
-    let routed = state.applied.iter().any(|target| target.revision.as_deref() == Some(name.as_str()));
+    let wanted = Target::all(&state.spec);
+    let routed = state.applied.iter().chain(&wanted).any(|target| target.revision.as_deref() == Some(name.as_str()));
     if latest || routed || matches!(revision.state, State::Pending) {
         return Err(Status::new(
             Code::FailedPrecondition,
@@ -62,13 +74,20 @@ fn delete(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
     if call.flag("validateOnly") {
         return Ok(Operations::unstored(&key.parent(), value.clone(), value));
     }
-    // Nothing leads to it, so nothing of it runs.
-    state.revisions.remove(index);
-    drop(state);
+    let removed = state.revisions.remove(index);
     let operation = store.parts.operations.begin(&key.parent(), value.clone());
     let operation_name = operation["name"].as_str().unwrap_or_default().to_owned();
-    let operations = store.parts.operations.clone();
-    tokio::spawn(async move { operations.finish(&operation_name, value.clone(), Ok(value)) });
+    let (operations, closed) = (store.parts.operations.clone(), service.closed.clone());
+    // Nothing leads to it, but earlier requests may still be there. The service's end waits for this task.
+    service.tasks.spawn(async move {
+        if let Some(backend) = removed.backend() {
+            tokio::select! {
+                () = backend.close(GRACE) => {}
+                () = closed.cancelled() => backend.close(HURRY).await,
+            }
+        }
+        operations.finish(&operation_name, value.clone(), Ok(value));
+    });
     Ok(operation)
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::gcp::status::{Code, Status};
 
 /// Between SIGTERM and SIGKILL when the local cloud itself ends: many programs have no handler for the first.
-const HURRY: Duration = Duration::from_secs(1);
+pub(super) const HURRY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Store {
