@@ -11,13 +11,18 @@ const COUNT: u16 = 10_000;
 
 /// The name's own port, or the next free one.
 pub(crate) fn bind(name: &str) -> io::Result<TcpListener> {
-    let wanted = wanted(name);
+    first_free(wanted(name), listen::bind)
+}
+
+fn first_free<T>(wanted: u16, bind: impl Fn(u16) -> io::Result<T>) -> io::Result<T> {
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for step in 0..COUNT {
-        let port = FIRST + (wanted - FIRST + step) % COUNT;
-        match listen::bind(port) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
+        match bind(FIRST + (wanted - FIRST + step) % COUNT) {
+            // The second is what Windows says of the ranges that it keeps for itself.
+            Err(error) if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) => {
+                last = error;
+            }
+            other => return other,
         }
     }
     Err(last)
@@ -33,6 +38,18 @@ fn wanted(name: &str) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_port_does_not_help_against_everything() {
+        let taken = |port| if port == FIRST { Ok(port) } else { Err(io::ErrorKind::AddrInUse.into()) };
+        assert_eq!(first_free(FIRST + 3, taken).expect("after all the others"), FIRST);
+        let tried = std::cell::Cell::new(0);
+        let result = first_free(FIRST, |_| {
+            tried.set(tried.get() + 1);
+            Err::<(), _>(io::ErrorKind::OutOfMemory.into())
+        });
+        assert_eq!((result.expect_err("no port").kind(), tried.get()), (io::ErrorKind::OutOfMemory, 1));
+    }
 
     #[tokio::test]
     async fn a_taken_port_gives_the_next_one() {
