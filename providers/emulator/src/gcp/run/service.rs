@@ -184,6 +184,13 @@ impl State {
         self.main.as_ref().map(Front::url)
     }
 
+    /// The ports of tags that neither are served nor will be.
+    pub(super) fn close_tags(&mut self) {
+        let wanted = Target::all(&self.spec);
+        let applied = &self.applied;
+        self.tags.retain(|tag, _| wanted.iter().chain(applied).any(|target| target.tag.as_ref() == Some(tag)));
+    }
+
     fn tag_url(&self, tag: &str) -> Option<String> {
         self.tags.get(tag).map(Front::url)
     }

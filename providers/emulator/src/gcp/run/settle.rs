@@ -26,6 +26,7 @@ pub(super) fn settle(service: &Arc<Service>) {
             return;
         }
         let finished = state.settle(&service.routes);
+        state.close_tags();
         (finished, state.render(&service.key))
     };
     for (operation, result) in finished {
