@@ -168,9 +168,10 @@ async fn a_later_revision_that_fails_leaves_the_earlier_one_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delete_stops_everything_and_frees_the_port() {
     let local = Local::start();
-    // A name of its own: other tests take the ports that belong to `hello`.
-    let service = local.deployed("freed").await;
-    let path = format!("{PARENT}/services/freed");
+    // A name of its own: other tests, also of another run, take the ports that belong to `hello`.
+    let name = format!("freed-{}", std::process::id());
+    let service = local.deployed(&name).await;
+    let path = format!("{PARENT}/services/{name}");
     let operation = local.call(Method::DELETE, &path, None).await;
     assert!(operation.1["metadata"]["deleteTime"].is_string());
     local.done(operation).await;
@@ -178,7 +179,7 @@ async fn a_delete_stops_everything_and_frees_the_port() {
     assert_eq!(local.get(&path).await.0, 404);
     let address = url(&service).trim_start_matches("http://");
     drop(std::net::TcpListener::bind(address).expect("a free port"));
-    let again = local.deployed("freed").await;
+    let again = local.deployed(&name).await;
     assert_eq!(url(&again), url(&service));
 }
 
