@@ -10,3 +10,4 @@ mod documented;
 mod left_behind;
 mod lifecycle;
 mod run;
+mod surgical;

@@ -12,10 +12,17 @@ use std::{
 
 use carrack::registry::{Access, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place, connect};
 use carrack_core::{
+    event::Ctx,
     provider::Provider,
+    retry::RetryPolicy,
     spec::{ImageRef, ProviderId},
 };
-use carrack_http::Endpoint;
+use carrack_http::{Client, ClientOptions, Endpoint, Request};
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, HeaderValue},
+};
+use serde_json::Value;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The program under test.
@@ -151,6 +158,19 @@ impl LocalCloud {
         };
         let access = Access::Endpoint { endpoint: Endpoint::parse(&self.endpoint).unwrap(), token: self.token.clone() };
         connect(&place, &access).unwrap().provider
+    }
+
+    /// What another client of the cloud does: one call with a JSON body, as it stands.
+    pub(crate) fn call(&self, method: Method, url: &str, body: Option<&Value>) -> Value {
+        let endpoint = Some(Endpoint::parse(&self.endpoint).unwrap());
+        let http = Client::new(ClientOptions { endpoint, retry: RetryPolicy::default() }).unwrap();
+        let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token)).unwrap();
+        let mut request = Request::new(method, url).header(AUTHORIZATION, bearer);
+        if let Some(body) = body {
+            request = request.json(body).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(http.send(&Ctx::silent(), request)).unwrap().json().unwrap()
     }
 
     /// Builds and pushes the test program; images of different names differ.

@@ -3,6 +3,7 @@ pub(crate) mod apply;
 mod client;
 mod edit;
 pub(crate) mod plan;
+mod unnamed;
 mod wire;
 
 use carrack_core::{

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     edit::{edit, empty},
+    unnamed::unnamed,
     wire::from_wire,
 };
 
@@ -120,7 +121,9 @@ fn plan_deploy(
             &Action::SetPolicy { policy: after["policy"].clone() },
         )?);
     }
-    Ok((steps, own.kept))
+    let mut kept = own.kept;
+    kept.extend(live.map(|live| unnamed(&live.raw["service"])).unwrap_or_default());
+    Ok((steps, kept))
 }
 
 fn step(id: u16, verb: Verb, resource: ResourceRef, changes: Vec<FieldChange>, action: &Action) -> Result<Step> {

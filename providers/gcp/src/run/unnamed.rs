@@ -1,0 +1,161 @@
+//! What is live and has no key in carrack.toml: it stays as it is, and the plan says so.
+//!
+//! Names are the resource's own, from the service down: `template.vpcAccess`, `template.containers[0].workingDir`.
+//! A field that Cloud Run adds one day is named as well: what is left out is listed here, not what is shown.
+use carrack_core::fields::FieldPath;
+use serde_json::{Map, Value};
+
+use super::wire::{RECEIPT, ingress_index};
+
+/// What the cloud writes itself, and what a client writes of itself:
+/// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#Service>.
+const BOOKKEEPING: &[&str] = &[
+    "name",
+    "uid",
+    "generation",
+    "observedGeneration",
+    "createTime",
+    "updateTime",
+    "deleteTime",
+    "expireTime",
+    "creator",
+    "lastModifier",
+    "client",
+    "clientVersion",
+    "terminalCondition",
+    "conditions",
+    "latestReadyRevision",
+    "latestCreatedRevision",
+    "trafficStatuses",
+    "uri",
+    "urls",
+    "reconciling",
+    "satisfiesPzs",
+    "etag",
+];
+
+/// Told in words of carrack.toml; or, as the traffic is, by a plan that changes it.
+const OF_SERVICE: &[&str] = &["labels", "template", "traffic", "invokerIamDisabled"];
+const OF_TEMPLATE: &[&str] = &["containers", "revision", "scaling", "serviceAccount", "maxInstanceRequestConcurrency"];
+const OF_SCALING: &[&str] = &["minInstanceCount", "maxInstanceCount"];
+const OF_CONTAINER: &[&str] =
+    &["name", "image", "command", "args", "env", "resources", "ports", "startupProbe", "livenessProbe"];
+const OF_LIMITS: &[&str] = &["cpu", "memory"];
+
+/// Every live field without a key in carrack.toml, in the resource's order. Zeros and documented defaults are none.
+pub(super) fn unnamed(service: &Value) -> Vec<FieldPath> {
+    let mut found = Vec::new();
+    let others = |key: &str| !BOOKKEEPING.contains(&key) && !OF_SERVICE.contains(&key);
+    collect(&mut found, "", &service.as_object().cloned().unwrap_or_default(), others);
+    let template = &service["template"];
+    collect(&mut found, "template.", &object(template), |key| !OF_TEMPLATE.contains(&key));
+    collect(&mut found, "template.scaling.", &object(&template["scaling"]), |key| !OF_SCALING.contains(&key));
+    let containers = template["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (index, container) in containers.iter().enumerate() {
+        let path = format!("template.containers[{index}]");
+        if index != ingress_index(containers) {
+            found.push(path);
+            continue;
+        }
+        collect(&mut found, &format!("{path}."), &object(container), |key| !OF_CONTAINER.contains(&key));
+        let resources = &container["resources"];
+        collect(&mut found, &format!("{path}.resources."), &object(resources), |key| key != "limits");
+        let limits = object(&resources["limits"]);
+        collect(&mut found, &format!("{path}.resources.limits."), &limits, |key| !OF_LIMITS.contains(&key));
+        let port = object(&container["ports"][0]);
+        collect(&mut found, &format!("{path}.ports[0]."), &port, |key| key != "containerPort");
+    }
+    found
+}
+
+fn object(value: &Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+fn collect(found: &mut Vec<FieldPath>, at: &str, fields: &Map<String, Value>, wanted: impl Fn(&str) -> bool) {
+    for (key, value) in fields.iter().filter(|(key, _)| wanted(key)) {
+        let path = format!("{at}{key}");
+        match value {
+            // Entries of a table are somebody's one by one.
+            Value::Object(entries) if key == "annotations" || key == "labels" => {
+                found.extend(entries.keys().filter(|key| *key != RECEIPT).map(|key| format!("{path}.{key}")));
+            }
+            value if is_default(key, value) => {}
+            _ => found.push(path),
+        }
+    }
+}
+
+/// What proto3's JSON may as well leave out: <https://protobuf.dev/programming-guides/json/>.
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.values().all(is_zero),
+    }
+}
+
+/// What the cloud fills in by itself says nothing about anybody's wish.
+fn is_default(key: &str, value: &Value) -> bool {
+    match key {
+        // https://cloud.google.com/run/docs/securing/ingress
+        "ingress" => value == "INGRESS_TRAFFIC_ALL",
+        // https://cloud.google.com/run/docs/troubleshooting#launch-stage-validation
+        "launchStage" => value == "GA",
+        // https://cloud.google.com/run/docs/configuring/request-timeout
+        "timeout" => value == "300s",
+        // https://cloud.google.com/run/docs/about-execution-environments
+        "executionEnvironment" => value == "EXECUTION_ENVIRONMENT_GEN2",
+        // https://cloud.google.com/run/docs/configuring/billing-settings
+        "cpuIdle" => value == true,
+        // https://cloud.google.com/run/docs/container-contract#port
+        "name" => value == "http1",
+        _ => is_zero(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_others_set_is_named_and_defaults_are_not() {
+        let service = json!({
+            "name": "projects/p/locations/l/services/s", "uid": "u", "generation": "3", "etag": "\"x\"",
+            "labels": { "team": "a" }, "annotations": { "team/owner": "a", RECEIPT: "{}" },
+            "ingress": "INGRESS_TRAFFIC_ALL", "launchStage": "GA", "aFieldOfTomorrow": { "on": true }, "empty": {},
+            "template": {
+                "timeout": "300s", "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2", "serviceAccount": "x",
+                "vpcAccess": { "egress": "ALL_TRAFFIC" }, "sessionAffinity": false, "labels": { "cost": "1" },
+                "scaling": { "maxInstanceCount": 3 },
+                "containers": [
+                    { "image": "proxy" },
+                    {
+                        "image": "app", "ports": [{ "name": "h2c", "containerPort": 8080 }], "workingDir": "/srv",
+                        "resources": { "limits": { "cpu": "1", "nvidia.com/gpu": "1" }, "cpuIdle": false, "startupCpuBoost": true },
+                    },
+                ],
+            },
+        });
+        assert_eq!(
+            unnamed(&service),
+            [
+                "aFieldOfTomorrow",
+                "annotations.team/owner",
+                "template.labels.cost",
+                "template.vpcAccess",
+                "template.containers[0]",
+                "template.containers[1].workingDir",
+                "template.containers[1].resources.cpuIdle",
+                "template.containers[1].resources.startupCpuBoost",
+                "template.containers[1].resources.limits.nvidia.com/gpu",
+                "template.containers[1].ports[0].name",
+            ]
+        );
+    }
+}
