@@ -1,4 +1,6 @@
 //! What the commands do, over any provider: no clap, no printing, no exit.
+#[cfg(test)]
+mod conflict;
 pub mod deploy;
 pub mod destroy;
 pub mod image;
