@@ -45,7 +45,7 @@ pub(crate) struct Settings {
 
 #[derive(Debug)]
 pub(crate) struct Backend {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) settings: Settings,
     start: Arc<dyn Start>,
     inner: Mutex<Inner>,
@@ -90,7 +90,7 @@ pub(crate) struct InFlight(Arc<Backend>);
 impl Backend {
     pub(crate) fn new(name: String, settings: Settings, start: Arc<dyn Start>) -> Arc<Self> {
         Arc::new(Self {
-            name,
+            name: name.into(),
             settings,
             start,
             inner: Mutex::new(Inner { state: State::Stopped, attempts: 0, in_flight: 0, routed: false, closed: false }),
@@ -121,6 +121,11 @@ impl Backend {
 
     /// The running instance; starts one, or waits for the one that starts.
     pub(crate) async fn serving(self: &Arc<Self>) -> Result<Arc<Serving>, String> {
+        if let State::Running(serving) = &self.lock().state
+            && !serving.has_ended()
+        {
+            return Ok(serving.clone());
+        }
         let mut changes = self.changed.subscribe();
         let mut waited = false;
         loop {

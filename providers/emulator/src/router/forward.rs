@@ -251,17 +251,17 @@ fn describe(request: &mut Request<Incoming>, peer: SocketAddr) -> Served {
     let path = request.uri().path_and_query().map_or("/", uri::PathAndQuery::as_str);
     Served {
         backend: None,
-        method: request.method().to_string(),
+        method: request.method().clone(),
         url: format!("http://{host}{path}"),
         status: 0,
         request_bytes: headers::text(fields, &header::CONTENT_LENGTH)
             .and_then(|length| length.parse().ok())
             .unwrap_or(0),
         response_bytes: 0,
-        user_agent: headers::text(fields, &header::USER_AGENT),
-        referer: headers::text(fields, &header::REFERER),
-        remote: peer.ip().to_string(),
-        protocol: format!("{:?}", request.version()),
+        user_agent: fields.get(header::USER_AGENT).cloned(),
+        referer: fields.get(header::REFERER).cloned(),
+        remote: peer.ip(),
+        protocol: request.version(),
         trace,
         took: Duration::ZERO,
         trouble: None,

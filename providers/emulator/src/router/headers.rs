@@ -76,7 +76,7 @@ pub(super) fn trace(headers: &mut HeaderMap) -> String {
         .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()))
         .map(str::to_owned);
     given.unwrap_or_else(|| {
-        let trace = uuid::Uuid::new_v4().simple().to_string();
+        let trace = format!("{:032x}", fastrand::u128(..));
         if let Ok(value) = HeaderValue::try_from(format!("{trace}/{};o=1", fastrand::u64(1..))) {
             headers.insert(TRACE, value);
         }

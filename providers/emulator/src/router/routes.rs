@@ -2,8 +2,11 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use http::{HeaderValue, Method, Version};
 
 use super::backend::{Backend, InFlight};
 
@@ -38,16 +41,16 @@ pub(crate) enum Admission {
 #[derive(Clone, Debug)]
 pub(crate) struct Served {
     /// `None` when no revision took it.
-    pub(crate) backend: Option<String>,
-    pub(crate) method: String,
+    pub(crate) backend: Option<Arc<str>>,
+    pub(crate) method: Method,
     pub(crate) url: String,
     pub(crate) status: u16,
     pub(crate) request_bytes: u64,
     pub(crate) response_bytes: u64,
-    pub(crate) user_agent: Option<String>,
-    pub(crate) referer: Option<String>,
-    pub(crate) remote: String,
-    pub(crate) protocol: String,
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) referer: Option<HeaderValue>,
+    pub(crate) remote: IpAddr,
+    pub(crate) protocol: Version,
     pub(crate) trace: String,
     pub(crate) took: std::time::Duration,
     /// Why the container's answer is not what the caller got.

@@ -1,4 +1,6 @@
 //! One log entry in Google's form: <https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry>
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -40,23 +42,69 @@ impl Severity {
     }
 }
 
-/// Whose entry it is.
+/// Whose entry it is; cheap to copy.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
-    pub(super) key: Key,
+pub(crate) struct Source(Arc<Instance>);
+
+#[derive(Debug)]
+struct Instance {
+    key: Key,
     revision: String,
-    instance: String,
+    id: u128,
 }
 
 impl Source {
     /// One instance of a revision; no revision when none took the request.
     pub(crate) fn new(key: &Key, revision: Option<&str>) -> Self {
-        let instance = format!("{:032x}", fastrand::u128(..));
-        Self { key: key.clone(), revision: revision.unwrap_or_default().to_owned(), instance }
+        let revision = revision.unwrap_or_default().to_owned();
+        Self(Arc::new(Instance { key: key.clone(), revision, id: fastrand::u128(..) }))
     }
 
-    fn entry(&self, log: &str, severity: Severity, at: Timestamp) -> Map<String, Value> {
-        let Key { project, location, service } = &self.key;
+    pub(super) fn key(&self) -> &Key {
+        &self.0.key
+    }
+}
+
+/// What happened. Most is never read, so it becomes an entry only then.
+#[derive(Debug)]
+pub(super) struct Record {
+    source: Source,
+    at: Timestamp,
+    /// The entry's, the same at every reading.
+    id: u128,
+    what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    /// What a container wrote.
+    Line { stderr: bool, text: String },
+    /// What happened to a container.
+    System { severity: Severity, text: String },
+    /// A request that was answered.
+    Request(Box<Served>),
+}
+
+impl Record {
+    pub(super) fn now(source: Source, what: What) -> Self {
+        Self { source, at: Timestamp::now(), id: fastrand::u128(..), what }
+    }
+
+    pub(super) fn entry(&self) -> Value {
+        Value::Object(match &self.what {
+            What::Line { stderr, text } => self.line(if *stderr { "stderr" } else { "stdout" }, text),
+            What::System { severity, text } => {
+                let mut entry = self.frame("varlog%2Fsystem", *severity);
+                entry.insert("textPayload".to_owned(), json!(text));
+                entry
+            }
+            What::Request(served) => self.request(served),
+        })
+    }
+
+    /// What every entry has.
+    fn frame(&self, log: &str, severity: Severity) -> Map<String, Value> {
+        let Instance { key: Key { project, location, service }, revision, id } = &*self.source.0;
         let mut entry = Map::new();
         let mut set = |name: &str, value: Value| entry.insert(name.to_owned(), value);
         set("logName", json!(format!("projects/{project}/logs/run.googleapis.com%2F{log}")));
@@ -69,14 +117,14 @@ impl Source {
                     "location": location,
                     "service_name": service,
                     "configuration_name": service,
-                    "revision_name": self.revision,
+                    "revision_name": revision,
                 },
             }),
         );
-        set("labels", json!({ "instanceId": self.instance }));
-        set("insertId", json!(format!("{:024x}", fastrand::u128(..) >> 32)));
-        set("timestamp", json!(nanoseconds(at)));
-        set("receiveTimestamp", json!(nanoseconds(at)));
+        set("labels", json!({ "instanceId": format!("{id:032x}") }));
+        set("insertId", json!(format!("{:024x}", self.id >> 32)));
+        set("timestamp", json!(nanoseconds(self.at)));
+        set("receiveTimestamp", json!(nanoseconds(self.at)));
         if severity != Severity::Default {
             set("severity", json!(severity.name()));
         }
@@ -84,52 +132,46 @@ impl Source {
     }
 
     /// <https://cloud.google.com/run/docs/logging#log-resource>
-    pub(super) fn line(&self, stderr: bool, text: &str) -> Value {
-        let log = if stderr { "stderr" } else { "stdout" };
-        let mut entry = self.entry(log, Severity::Default, Timestamp::now());
+    fn line(&self, log: &str, text: &str) -> Map<String, Value> {
+        let mut entry = self.frame(log, Severity::Default);
         match serde_json::from_str::<Map<String, Value>>(text) {
             Ok(fields) => structured(&mut entry, fields),
             Err(_) => {
                 entry.insert("textPayload".to_owned(), json!(text));
             }
         }
-        Value::Object(entry)
+        entry
     }
 
-    pub(super) fn system(&self, severity: Severity, text: &str) -> Value {
-        let mut entry = self.entry("varlog%2Fsystem", severity, Timestamp::now());
-        entry.insert("textPayload".to_owned(), json!(text));
-        Value::Object(entry)
-    }
-
-    pub(super) fn request(&self, served: &Served) -> Value {
+    fn request(&self, served: &Served) -> Map<String, Value> {
         let severity = match served.status {
             500.. => Severity::Error,
             400.. => Severity::Warning,
             _ => Severity::Info,
         };
-        let mut entry = self.entry("requests", severity, Timestamp::now());
+        let mut entry = self.frame("requests", severity);
         let mut request = json!({
-            "requestMethod": served.method,
+            "requestMethod": served.method.as_str(),
             "requestUrl": served.url,
             "requestSize": served.request_bytes.to_string(),
             "responseSize": served.response_bytes.to_string(),
             "status": served.status,
-            "remoteIp": served.remote,
-            "protocol": served.protocol,
+            "remoteIp": served.remote.to_string(),
+            "protocol": format!("{:?}", served.protocol),
             "latency": format!("{:.9}s", served.took.as_secs_f64()),
         });
         for (name, value) in [("userAgent", &served.user_agent), ("referer", &served.referer)] {
-            if let Some(value) = value {
+            if let Some(value) = value.as_ref().and_then(|value| value.to_str().ok()) {
                 request[name] = json!(value);
             }
         }
         entry.insert("httpRequest".to_owned(), request);
-        entry.insert("trace".to_owned(), json!(format!("projects/{}/traces/{}", self.key.project, served.trace)));
+        let project = &self.source.key().project;
+        entry.insert("trace".to_owned(), json!(format!("projects/{project}/traces/{}", served.trace)));
         if let Some(text) = &served.trouble {
             entry.insert("textPayload".to_owned(), json!(text));
         }
-        Value::Object(entry)
+        entry
     }
 }
 
@@ -176,39 +218,40 @@ fn nanoseconds(at: Timestamp) -> String {
 mod tests {
     use super::*;
 
-    fn source() -> Source {
+    fn line(stderr: bool, text: &str) -> Value {
         let key = Key { project: "p".to_owned(), location: "us-central1".to_owned(), service: "hello".to_owned() };
-        Source::new(&key, Some("hello-00001-abc"))
+        let source = Source::new(&key, Some("hello-00001-abc"));
+        Record::now(source, What::Line { stderr, text: text.to_owned() }).entry()
     }
 
     #[test]
     fn plain_lines_are_text() {
-        let entry = source().line(true, "oh");
+        let entry = line(true, "oh");
         assert_eq!(entry["textPayload"], "oh");
         assert_eq!(entry["logName"], "projects/p/logs/run.googleapis.com%2Fstderr");
         assert_eq!(entry.get("severity"), None);
         assert_eq!(entry["resource"]["labels"]["revision_name"], "hello-00001-abc");
         assert_eq!(entry["timestamp"].as_str().map(str::len), Some("2026-01-01T00:00:00.000000000Z".len()));
-        assert_eq!(source().line(false, "[1]")["textPayload"], "[1]");
+        assert_eq!(line(false, "[1]")["textPayload"], "[1]");
     }
 
     #[test]
     fn json_lines_are_taken_apart() {
-        let line = json!({
+        let text = json!({
             "severity": "warning",
             "message": "m",
             "time": "2026-01-02T03:04:05.6Z",
             "logging.googleapis.com/labels": { "a": "b" },
             "logging.googleapis.com/trace": "t",
         });
-        let entry = source().line(false, &line.to_string());
+        let entry = line(false, &text.to_string());
         assert_eq!(entry["severity"], "WARNING");
         assert_eq!(entry["jsonPayload"], json!({ "message": "m" }));
         assert_eq!(entry["timestamp"], "2026-01-02T03:04:05.600000000Z");
         assert_eq!(entry["labels"]["a"], "b");
         assert!(entry["labels"]["instanceId"].is_string());
         assert_eq!(entry["trace"], "t");
-        let odd = source().line(false, r#"{"severity":"LOUD"}"#);
+        let odd = line(false, r#"{"severity":"LOUD"}"#);
         assert_eq!(odd["jsonPayload"], json!({ "severity": "LOUD" }));
     }
 }

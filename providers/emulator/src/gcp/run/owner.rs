@@ -1,9 +1,10 @@
 //! Who may call a service, and the log of who did.
 use std::sync::{Arc, Weak};
 
+use serde_json::Value;
+
 use super::service::Service;
 use crate::{
-    gcp::logging::Source,
     iam::{Anonymous, Principal},
     router::{Admission, Entry, Owner, Served},
 };
@@ -26,20 +27,17 @@ impl Owner for Gate {
         let Some(service) = self.0.upgrade() else {
             return Admission::NotFound;
         };
-        let (public, members) = {
-            let state = service.state();
-            let spec = &state.spec;
-            let hidden = *entry == Entry::Main && spec["defaultUriDisabled"] == true;
-            if hidden || spec["ingress"] == "INGRESS_TRAFFIC_NONE" {
-                return Admission::NotFound;
-            }
-            let members = invokers(&state.policy);
-            let public = spec["invokerIamDisabled"] == true || members.iter().any(|member| member == "allUsers");
-            (public, members)
-        };
+        let state = service.state();
+        let spec = &state.spec;
+        let hidden = *entry == Entry::Main && spec["defaultUriDisabled"] == true;
+        if hidden || spec["ingress"] == "INGRESS_TRAFFIC_NONE" {
+            return Admission::NotFound;
+        }
+        let policy = &state.policy;
+        let public = spec["invokerIamDisabled"] == true || invokers(policy).any(|member| member == "allUsers");
         match service.parts.iam.authenticate(authorization) {
             principal if public => Admission::Admitted { hide_token: principal.is_ok() },
-            Ok(principal) if may_invoke(&principal, &members) => Admission::Admitted { hide_token: true },
+            Ok(principal) if may_invoke(&principal, policy) => Admission::Admitted { hide_token: true },
             Err(Anonymous::UnknownToken) => Admission::Unauthenticated,
             Ok(_) | Err(Anonymous::NoToken) => Admission::Forbidden,
         }
@@ -47,23 +45,21 @@ impl Owner for Gate {
 
     fn served(&self, served: Served) {
         if let Some(service) = self.0.upgrade() {
-            let source = Source::new(&service.key, served.backend.as_deref());
-            service.parts.logs.request(&source, &served);
+            service.parts.logs.request(&service.key, served);
         }
     }
 }
 
-fn may_invoke(principal: &Principal, members: &[String]) -> bool {
-    principal.may("run.routes.invoke") || members.iter().any(|member| principal.is_member(member))
+fn may_invoke(principal: &Principal, policy: &Value) -> bool {
+    principal.may("run.routes.invoke") || invokers(policy).any(|member| principal.is_member(member))
 }
 
 /// Conditions are not evaluated, so a conditional binding gives nothing.
-fn invokers(policy: &serde_json::Value) -> Vec<String> {
+fn invokers(policy: &Value) -> impl Iterator<Item = &str> {
     let bindings = policy["bindings"].as_array().into_iter().flatten();
     bindings
         .filter(|binding| binding.get("condition").is_none())
         .filter(|binding| binding["role"].as_str().is_some_and(|role| INVOKERS.contains(&role)))
         .flat_map(|binding| binding["members"].as_array().into_iter().flatten())
-        .filter_map(|member| member.as_str().map(str::to_owned))
-        .collect()
+        .filter_map(Value::as_str)
 }
