@@ -77,6 +77,7 @@ async fn serve(State(face): State<Face>, request: Request) -> Response {
 impl Face {
     async fn dispatch(&self, parts: &Parts, body: Body) -> Answer {
         let endpoint = path::parse(parts.uri.path())?;
+        let allowed = endpoint.methods();
         let method = Verb::of(&parts.method);
         match (endpoint, method) {
             (Endpoint::Base, Verb::Read) => self.base(parts),
@@ -111,10 +112,10 @@ impl Face {
                     Verb::Patch => self.patch_upload(&repository, &id, parts, body).await,
                     Verb::Put => self.put_upload(&repository, &id, parts, body).await,
                     Verb::Delete => self.delete_upload(&repository, &id).await,
-                    Verb::Post | Verb::Other => Err(not_allowed(parts)),
+                    Verb::Post | Verb::Other => Err(not_allowed(parts, allowed)),
                 }
             }
-            _ => Err(not_allowed(parts)),
+            _ => Err(not_allowed(parts, allowed)),
         }
     }
 
@@ -163,8 +164,10 @@ impl Verb {
     }
 }
 
-fn not_allowed(parts: &Parts) -> Failure {
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6>: the answer names the methods that are.
+fn not_allowed(parts: &Parts, allowed: &'static str) -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, Code::Unsupported, format!("{} is not supported here", parts.method))
+        .header(header::ALLOW, allowed)
 }
 
 fn text_header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {

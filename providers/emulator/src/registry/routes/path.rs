@@ -17,6 +17,19 @@ pub(super) enum Endpoint {
     Referrers { name: String, digest: String },
 }
 
+impl Endpoint {
+    /// What may be done here, as an `Allow` header has it.
+    pub(super) fn methods(&self) -> &'static str {
+        match self {
+            Self::Base | Self::Token | Self::Catalog | Self::Tags { .. } | Self::Referrers { .. } => "GET, HEAD",
+            Self::Manifest { .. } => "GET, HEAD, PUT, DELETE",
+            Self::Blob { .. } => "GET, HEAD, DELETE",
+            Self::Uploads { .. } => "POST",
+            Self::Upload { .. } => "GET, HEAD, PATCH, PUT, DELETE",
+        }
+    }
+}
+
 /// `path` as it stands in the request line. Names are not checked here.
 pub(super) fn parse(path: &str) -> Result<Endpoint, Failure> {
     let decoded = percent_decode_str(path)

@@ -10,7 +10,7 @@ use super::{Access, Action, Answer, Bench, Denied, Digest, NAME, request, send};
 const HOST: &str = "us-central1-docker.pkg.dev";
 
 /// `reader` may pull, `writer` all but delete, `hidden` names nobody.
-struct Rule;
+pub(super) struct Rule;
 
 impl Access for Rule {
     fn check(&self, host: Option<&str>, authorization: Option<&str>, name: &str, action: Action) -> Result<(), Denied> {

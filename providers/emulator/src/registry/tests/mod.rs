@@ -6,6 +6,7 @@ mod lists;
 mod manifests;
 mod reads;
 mod refusals;
+mod requests;
 mod uploads;
 
 use std::sync::Arc;
