@@ -112,8 +112,13 @@ impl Repository {
         self.tags.keys().map(String::as_str)
     }
 
-    pub(super) fn tags_of(&self, digest: &Digest) -> Vec<String> {
-        self.tags.iter().filter(|(_, tagged)| *tagged == digest).map(|(tag, _)| tag.clone()).collect()
+    /// The tags of each manifest that has any, in lexical order.
+    pub(super) fn tags_by_digest(&self) -> HashMap<&Digest, Vec<String>> {
+        let mut tags: HashMap<&Digest, Vec<String>> = HashMap::new();
+        for (tag, digest) in &self.tags {
+            tags.entry(digest).or_default().push(tag.clone());
+        }
+        tags
     }
 
     /// The manifests whose subject this is, oldest first.

@@ -49,7 +49,7 @@ pub(crate) struct Registry(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     store: Store,
-    uploads: Uploads,
+    uploads: Arc<Uploads>,
     index: Mutex<Index>,
 }
 
@@ -77,7 +77,7 @@ impl Registry {
 
     fn open_with(dir: PathBuf, limits: Limits) -> io::Result<Self> {
         let store = Store::open(dir)?;
-        let uploads = Uploads::new(store.uploads(), limits);
+        let uploads = Arc::new(Uploads::new(store.uploads(), limits));
         Ok(Self(Arc::new(Inner { store, uploads, index: Mutex::default() })))
     }
 
@@ -107,12 +107,13 @@ impl Registry {
         let index = self.index();
         let mut images = Vec::new();
         for (name, repository) in index.repositories() {
+            let mut tags = repository.tags_by_digest();
             let mut own: Vec<_> = repository
                 .manifests()
                 .map(|(digest, stored)| StoredImage {
                     name: name.to_owned(),
                     digest: digest.to_string(),
-                    tags: repository.tags_of(digest),
+                    tags: tags.remove(digest).unwrap_or_default(),
                     media_type: stored.manifest.media_type.clone(),
                     size_bytes: stored.manifest.total_size(stored.size_bytes),
                     uploaded: stored.uploaded,

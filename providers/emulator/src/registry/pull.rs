@@ -14,6 +14,8 @@ use crate::image::{Image, ImageConfig, ImageError, Layer};
 
 /// An index may hold an index; nobody nests deeper.
 const INDEX_DEPTH: usize = 4;
+/// What an index leads to: each costs a look, and one without a platform its configuration.
+const INDEX_ENTRIES: usize = 1000;
 /// A configuration is a few KiB; it is held in memory.
 const CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -99,25 +101,31 @@ impl Registry {
         })
     }
 
-    /// Every image below a manifest, in the order of the index. What an index says twice is looked at once, so no
-    /// graph of indexes costs more than its own size; one image may stand for several platforms.
+    /// Every image below a manifest, in the order of the index. What an index says twice is looked at once, and an
+    /// index itself once whatever platform it is said to be for, so no graph of indexes costs more than its own
+    /// size; one image may stand for several platforms.
     async fn candidates(&self, name: &str, top: Digest) -> Result<Vec<Candidate>, ImageError> {
         let mut found = Vec::new();
         let mut seen = HashSet::new();
+        let mut opened = HashSet::new();
         let mut pending = vec![Pending { digest: top, platform: None, depth: 0 }];
         while let Some(next) = pending.pop() {
             if next.depth > INDEX_DEPTH {
                 let text = format!("indexes are nested more than {INDEX_DEPTH} deep");
                 return Err(ImageError::Invalid(text));
             }
-            if !seen.insert((next.digest.clone(), next.platform.clone())) {
+            if opened.contains(&next.digest) || !seen.insert((next.digest.clone(), next.platform.clone())) {
                 continue;
+            }
+            if seen.len() > INDEX_ENTRIES {
+                return Err(ImageError::Invalid(format!("an index leads to more than {INDEX_ENTRIES} manifests")));
             }
             let platform = match self.step(name, &next) {
                 // The index may have lost an image since: the other platforms are still good.
                 Step::Gone if next.depth > 0 => continue,
                 Step::Gone => return Err(ImageError::NotFound),
                 Step::Children(mut children) => {
+                    opened.insert(next.digest);
                     pending.append(&mut children);
                     continue;
                 }

@@ -3,7 +3,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -28,18 +28,23 @@ use super::{
 
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
-/// How many uploads may be open, and how long they may lie still.
+/// How many uploads may be open, how much each may bring, and how long it may take or lie still.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) sessions: usize,
+    /// Of one blob. As much as one image may unpack to.
+    pub(super) bytes: u64,
     pub(super) idle: Duration,
     /// Between two pieces of one body.
     pub(super) stall: Duration,
+    /// From the first piece of one body to its last, however steadily it drips.
+    pub(super) body: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { sessions: 256, idle: Duration::from_secs(3600), stall: Duration::from_secs(60) }
+        let hour = Duration::from_secs(3600);
+        Self { sessions: 256, bytes: 16 << 30, idle: hour, stall: Duration::from_secs(60), body: hour }
     }
 }
 
@@ -47,7 +52,14 @@ impl Default for Limits {
 pub(super) struct Uploads {
     dir: PathBuf,
     limits: Limits,
-    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    sessions: HashMap<String, Arc<Session>>,
+    /// Whether a task looks after them.
+    swept: bool,
 }
 
 #[derive(Debug)]
@@ -55,7 +67,7 @@ pub(super) struct Session {
     pub(super) id: String,
     repository: String,
     path: PathBuf,
-    stall: Duration,
+    limits: Limits,
     /// A copy of what `written` holds, to be read while a body is coming in.
     received: AtomicU64,
     touched: Mutex<Instant>,
@@ -92,34 +104,43 @@ fn unknown() -> Failure {
 
 impl Uploads {
     pub(super) fn new(dir: PathBuf, limits: Limits) -> Self {
-        Self { dir, limits, sessions: Mutex::default() }
+        Self { dir, limits, open: Mutex::default() }
     }
 
-    pub(super) async fn start(&self, repository: &str) -> Result<Arc<Session>, Failure> {
+    /// How long a body may bring nothing.
+    pub(super) fn stall(&self) -> Duration {
+        self.limits.stall
+    }
+
+    pub(super) async fn start(self: &Arc<Self>, repository: &str) -> Result<Arc<Session>, Failure> {
         self.expire().await;
+        self.make_room().await;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let session = Arc::new(Session {
             path: self.dir.join(&id),
             id,
             repository: repository.to_owned(),
-            stall: self.limits.stall,
+            limits: self.limits,
             received: AtomicU64::new(0),
             touched: Mutex::new(Instant::now()),
             written: AsyncMutex::new(Written { hasher: Sha256::new(), received: 0, closed: false }),
         });
         {
-            let mut sessions = self.lock();
-            if sessions.len() >= self.limits.sessions {
+            let mut open = self.lock();
+            if open.sessions.len() >= self.limits.sessions {
                 return Err(Failure::new(
                     StatusCode::TOO_MANY_REQUESTS,
                     Code::TooManyRequests,
-                    format!("{} uploads are open already; finish or delete one", sessions.len()),
+                    format!("{} uploads are open already; finish or delete one", open.sessions.len()),
                 ));
             }
-            sessions.insert(session.id.clone(), Arc::clone(&session));
+            open.sessions.insert(session.id.clone(), Arc::clone(&session));
+            if !std::mem::replace(&mut open.swept, true) {
+                tokio::spawn(sweep(Arc::downgrade(self), self.limits.idle));
+            }
         }
         if let Err(error) = fs::File::create(&session.path).await {
-            self.lock().remove(&session.id);
+            self.lock().sessions.remove(&session.id);
             return Err(error.into());
         }
         Ok(session)
@@ -128,7 +149,7 @@ impl Uploads {
     /// A session belongs to the repository that it was started in.
     pub(super) async fn find(&self, repository: &str, id: &str) -> Result<Arc<Session>, Failure> {
         self.expire().await;
-        let session = self.lock().get(id).cloned();
+        let session = self.lock().sessions.get(id).cloned();
         session.filter(|session| session.repository == repository).ok_or_else(unknown)
     }
 
@@ -149,6 +170,11 @@ impl Uploads {
         let outcome = session.write(&mut written, body, announced.length).await;
         session.touch();
         match outcome {
+            // More than any blob may have will come to no end.
+            Ok(Err(failure)) if failure.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                self.close(session, &mut written).await;
+                Err(failure)
+            }
             Ok(outcome) => outcome.map(|()| written.received),
             Err(error) => {
                 // File and hash may differ now: the session is over.
@@ -174,7 +200,7 @@ impl Uploads {
             .detail(serde_json::json!({ "digest": expected.as_str() })));
         }
         written.closed = true;
-        self.lock().remove(&session.id);
+        self.lock().sessions.remove(&session.id);
         Ok(Finished { path: session.path.clone(), size_bytes: written.received })
     }
 
@@ -186,7 +212,7 @@ impl Uploads {
 
     /// Forgets every session; the files are the caller's to remove.
     pub(super) async fn clear(&self) {
-        let all: Vec<_> = self.lock().drain().map(|(_, session)| session).collect();
+        let all: Vec<_> = self.lock().sessions.drain().map(|(_, session)| session).collect();
         for session in all {
             // A session that is being written ends by itself: its file is gone when it is finished.
             if let Ok(mut written) = session.written.try_lock() {
@@ -197,7 +223,7 @@ impl Uploads {
 
     async fn expire(&self) {
         let idle: Vec<_> =
-            self.lock().values().filter(|session| session.idle_for() >= self.limits.idle).cloned().collect();
+            self.lock().sessions.values().filter(|session| session.idle_for() >= self.limits.idle).cloned().collect();
         for session in idle {
             // One that is locked is being written, so it is not idle.
             if let Ok(mut written) = session.written.try_lock() {
@@ -206,16 +232,52 @@ impl Uploads {
         }
     }
 
+    /// When as many are open as may be, the one that has lain still the longest goes, if it is no longer than slow.
+    async fn make_room(&self) {
+        let longest = {
+            let open = self.lock();
+            if open.sessions.len() < self.limits.sessions {
+                return;
+            }
+            open.sessions.values().max_by_key(|session| session.idle_for()).cloned()
+        };
+        if let Some(session) = longest
+            && session.idle_for() >= self.limits.stall
+            && let Ok(mut written) = session.written.try_lock()
+        {
+            self.close(&session, &mut written).await;
+        }
+    }
+
     async fn close(&self, session: &Session, written: &mut Written) {
         written.closed = true;
-        self.lock().remove(&session.id);
+        self.lock().sessions.remove(&session.id);
         if let Err(error) = fs::remove_file(&session.path).await {
             tracing::debug!(%error, path = %session.path.display(), "an upload's file could not be removed");
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Session>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Frees what nobody goes on with, also when no request comes any more. Ends with the last session.
+async fn sweep(uploads: Weak<Uploads>, idle: Duration) {
+    loop {
+        let wait = {
+            let Some(uploads) = uploads.upgrade() else { return };
+            uploads.expire().await;
+            let mut open = uploads.lock();
+            match open.sessions.values().map(|session| idle.saturating_sub(session.idle_for())).min() {
+                Some(wait) => wait,
+                None => {
+                    open.swept = false;
+                    return;
+                }
+            }
+        };
+        tokio::time::sleep(wait.max(idle / 4)).await;
     }
 }
 
@@ -246,8 +308,14 @@ impl Session {
         let mut hasher = written.hasher.clone();
         let mut count: u64 = 0;
         let mut outcome = Ok(());
+        let room = self.limits.bytes.saturating_sub(written.received);
+        let started = Instant::now();
         loop {
-            let frame = match tokio::time::timeout(self.stall, body.frame()).await {
+            if count.max(length.unwrap_or(0)) > room {
+                return Ok(Err(self.too_large()));
+            }
+            let left = self.limits.body.saturating_sub(started.elapsed());
+            let frame = match tokio::time::timeout(left.min(self.limits.stall), body.frame()).await {
                 Ok(None) => break,
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => {
@@ -256,11 +324,7 @@ impl Session {
                     break;
                 }
                 Err(_elapsed) => {
-                    outcome = Err(Failure::new(
-                        StatusCode::REQUEST_TIMEOUT,
-                        Code::BlobUploadInvalid,
-                        format!("nothing came for {} seconds", self.stall.as_secs()),
-                    ));
+                    outcome = Err(self.too_slow(left));
                     break;
                 }
             };
@@ -268,6 +332,7 @@ impl Session {
                 continue;
             };
             count += data.len() as u64;
+            self.touch();
             if length.is_some_and(|length| count > length) {
                 break;
             }
@@ -288,6 +353,21 @@ impl Session {
         written.hasher = hasher;
         written.received += count;
         Ok(outcome)
+    }
+
+    fn too_large(&self) -> Failure {
+        let text = format!("a blob has at most {} bytes here", self.limits.bytes);
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, text)
+    }
+
+    /// `left` = what was left of the body's time.
+    fn too_slow(&self, left: Duration) -> Failure {
+        let text = if left < self.limits.stall {
+            format!("one body may take {} seconds; go on with another one", self.limits.body.as_secs())
+        } else {
+            format!("nothing came for {} seconds", self.limits.stall.as_secs())
+        };
+        Failure::new(StatusCode::REQUEST_TIMEOUT, Code::BlobUploadInvalid, text)
     }
 }
 

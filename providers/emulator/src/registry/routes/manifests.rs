@@ -70,7 +70,10 @@ impl Face {
             }
             BadReference::Digest => invalid_digest(text),
         })?;
-        let bytes = read(body).await?;
+        let bytes = tokio::time::timeout(self.registry.0.uploads.stall(), read(body)).await.map_err(|_elapsed| {
+            let text = "the manifest did not come in time";
+            Failure::new(StatusCode::REQUEST_TIMEOUT, Code::ManifestInvalid, text)
+        })??;
         let digest = Digest::of(&bytes);
         let tag = match reference {
             Reference::Tag(tag) => Some(tag),

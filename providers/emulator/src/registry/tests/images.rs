@@ -109,6 +109,53 @@ async fn indexes_nested_too_deep_are_refused() {
 }
 
 #[tokio::test]
+async fn an_index_cannot_name_itself() {
+    let bench = Bench::new();
+    // Its digest would have to stand in itself, so the nearest is one that names what is not there yet.
+    let later = index(&[]);
+    let mut entry = entry(&later, None);
+    entry["mediaType"] = json!(OCI_INDEX);
+    let bytes = serde_json::to_vec(&index(&[entry])).unwrap();
+    let answer =
+        bench.ask_with(&format!("PUT /v2/{NAME}/manifests/v1"), &[("content-type", OCI_INDEX)], bytes.clone()).await;
+    assert_eq!(answer.refusal(), (400, "MANIFEST_BLOB_UNKNOWN".to_owned()));
+    bench.push_manifest(NAME, "v1", OCI_INDEX, &later).await;
+    let answer = bench.ask_with(&format!("PUT /v2/{NAME}/manifests/v2"), &[("content-type", OCI_INDEX)], bytes).await;
+    assert_eq!(answer.status, 201);
+    assert!(bench.registry.image(NAME, "v2").await.is_err(), "no image is below it");
+}
+
+#[tokio::test]
+async fn an_index_costs_no_more_than_its_size() {
+    let bench = Bench::new();
+    let manifest = bench.image_manifest(NAME, "amd64").await;
+    bench.push_manifest(NAME, "", OCI_MANIFEST, &manifest).await;
+    let platform = |number: usize| Some(json!({ "os": "linux", "architecture": format!("a{number}") }));
+    // A hundred ways to the same hundred ways, four deep: 100 million if each were gone.
+    let mut below = entry(&manifest, None);
+    for _ in 0..4 {
+        let entries: Vec<_> = (0..100)
+            .map(|number| {
+                let mut entry = below.clone();
+                entry["platform"] = platform(number).unwrap();
+                entry
+            })
+            .collect();
+        let next = index(&entries);
+        bench.push_manifest(NAME, "wide", OCI_INDEX, &next).await;
+        below = entry(&next, None);
+        below["mediaType"] = json!(OCI_INDEX);
+    }
+    let error = bench.registry.image(NAME, "wide").await.unwrap_err();
+    assert!(matches!(error, ImageError::NoPlatform { .. }), "{error:?}");
+
+    let entries: Vec<_> = (0..1001).map(|number| entry(&manifest, platform(number))).collect();
+    bench.push_manifest(NAME, "many", OCI_INDEX, &index(&entries)).await;
+    let error = bench.registry.image(NAME, "many").await.unwrap_err();
+    assert!(matches!(&error, ImageError::Invalid(text) if text.contains("more than 1000")), "{error:?}");
+}
+
+#[tokio::test]
 async fn an_artifact_a_broken_config_and_a_huge_one_are_no_images() {
     let bench = Bench::new();
     let huge = vec![b' '; 4 * 1024 * 1024 + 1];

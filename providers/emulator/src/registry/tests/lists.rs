@@ -1,7 +1,7 @@
 //! Tags and repositories, in pages.
 use serde_json::json;
 
-use super::{Bench, NAME};
+use super::{Bench, NAME, OCI_MANIFEST};
 
 #[tokio::test]
 async fn tags_in_pages() {
@@ -49,4 +49,24 @@ async fn the_catalog_lists_what_has_manifests() {
     let page = bench.ask("GET /v2/_catalog?n=1").await;
     assert_eq!(page.header("link"), "</v2/_catalog?n=1&last=a%2Fa>; rel=\"next\"");
     assert_eq!(bench.ask("GET /v2/_catalog?n=1&last=a%2Fa").await.json(), json!({ "repositories": ["b/b"] }));
+}
+
+#[tokio::test]
+async fn many_tags_are_listed_in_pages_and_by_their_image() {
+    let bench = Bench::new();
+    let manifest = bench.image_manifest(NAME, "amd64").await;
+    for number in 0..2000 {
+        bench.push_manifest(NAME, &format!("t{number:04}"), OCI_MANIFEST, &manifest).await;
+    }
+    let mut target = format!("/v2/{NAME}/tags/list?n=999");
+    let mut sizes = Vec::new();
+    while !target.is_empty() {
+        let page = bench.ask(&format!("GET {target}")).await;
+        sizes.push(page.json()["tags"].as_array().unwrap().len());
+        let link = page.header("link").split_once('>').map_or("", |(link, _)| link);
+        target = link.trim_start_matches('<').to_owned();
+    }
+    assert_eq!(sizes, [999, 999, 2]);
+    let images = bench.registry.images();
+    assert_eq!((images.len(), images[0].tags.len(), images[0].tags[1999].as_str()), (1, 2000, "t1999"));
 }

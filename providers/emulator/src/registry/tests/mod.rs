@@ -7,6 +7,7 @@ mod manifests;
 mod reads;
 mod refusals;
 mod requests;
+mod sequences;
 mod uploads;
 
 use std::sync::Arc;

@@ -53,7 +53,7 @@ fn manifest() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => object, 1 => prop::collection::vec(any::<u8>(), 0..64)]
 }
 
-fn run(future: impl Future<Output = ()>) {
+pub(super) fn run(future: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future);
 }
 

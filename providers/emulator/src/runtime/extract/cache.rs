@@ -78,6 +78,7 @@ fn extract(image: &Image, folder: &Path, root: &Path) -> Result<(), ExtractError
 pub(crate) fn extract_into(image: &Image, root: &Path, mut limits: Limits) -> Result<(), ExtractError> {
     fs::create_dir(root).map_err(|error| ExtractError::host("making a folder for the image", error))?;
     let tree = Tree::open(root).map_err(|error| ExtractError::host("opening the image's folder", error))?;
+    let tree = tree.with_steps(limits.steps);
     for layer in &image.layers {
         layer::apply(&tree, layer, &mut limits)?;
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     ffi::{OsStr, OsString},
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     os::unix::ffi::OsStrExt,
 };
@@ -30,7 +30,10 @@ const AUFS: &[u8] = b".wh..wh.";
 
 /// Applies `layer`; `left` is what the whole image may still use.
 pub(super) fn apply(tree: &Tree, layer: &Layer, left: &mut Limits) -> Result<(), ExtractError> {
-    let Limits { bytes, entries } = left;
+    let Limits { bytes, read, entries, .. } = left;
+    // The same blob may be many layers, and may hold nothing for its size.
+    let size = fs::metadata(&layer.path).map_err(|error| ExtractError::host("opening a layer", error))?.len();
+    *read = read.checked_sub(size).ok_or_else(|| ExtractError::image("the image is too large"))?;
     let mut blob = Blob::open(&layer.path, &layer.media_type, bytes)?;
     let mut writer = Writer { tree, made: HashSet::new() };
     let applied = each_entry(&mut blob, |entry, bytes| {
@@ -126,7 +129,7 @@ impl Writer<'_> {
                 target => parent.remove(OsStr::from_bytes(target)),
             },
         };
-        hidden.map_err(|error| host(entry, error))
+        hidden.map_err(|error| cannot_place(entry, error))
     }
 }
 
@@ -144,7 +147,7 @@ fn create(
     };
     let kept = entry.kind == Kind::Directory && there == Some(FileType::Directory);
     if there.is_some() && !kept {
-        parent.remove(name).map_err(|error| host(entry, error))?;
+        parent.remove(name).map_err(|error| cannot_place(entry, error))?;
     }
     match &entry.kind {
         Kind::Directory => {
@@ -221,6 +224,7 @@ fn cannot_place(entry: &Entry, error: WalkError) -> ExtractError {
         WalkError::NotADirectory => "lies below a file",
         WalkError::TooDeep => "lies too deep",
         WalkError::TooManySymlinks => "leads round in symbolic links",
+        WalkError::TooManySteps => return ExtractError::image("the image has too many files, or links between them"),
         WalkError::Host(error) => return host(entry, error),
     };
     ExtractError::image(format!("`{}` in a layer {why}", show(&entry.path)))

@@ -78,16 +78,20 @@ pub(crate) fn make_folder(root: &Path, path: &str) -> io::Result<()> {
     }
 }
 
-/// What one image may unpack to.
+/// What one image may unpack to, and what that may cost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) bytes: u64,
+    /// Of its layers as they are stored, in bytes.
+    pub(crate) read: u64,
     pub(crate) entries: u64,
+    /// Names looked at on the way to all entries.
+    pub(crate) steps: u64,
 }
 
 impl Default for Limits {
-    /// Far above what images hold, far below what fills a disk by surprise.
+    /// Far above what images hold, far below what fills a disk by surprise or takes more than minutes.
     fn default() -> Self {
-        Self { bytes: 16 << 30, entries: 1_000_000 }
+        Self { bytes: 16 << 30, read: 16 << 30, entries: 1_000_000, steps: 40_000_000 }
     }
 }

@@ -2,6 +2,7 @@
 //! does it, but one name at a time with `O_NOFOLLOW`, so that no kernel feature is needed. Nothing else may
 //! write into the root meanwhile.
 use std::{
+    cell::Cell,
     ffi::{OsStr, OsString},
     fs::File,
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -22,10 +23,25 @@ const DEPTH: usize = 200;
 const SYMLINKS: usize = 40;
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
+/// What making a folder costs of the steps, so that their number is bounded too.
+const FOLDER_STEPS: u64 = 40;
+
 /// A folder that is treated as `/`.
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: Folder,
+    steps: Steps,
+}
+
+/// How many names may still be looked at: links and whiteouts can make few entries cost any time.
+#[derive(Debug)]
+struct Steps(Cell<u64>);
+
+impl Steps {
+    fn take(&self, count: u64) -> Result<(), WalkError> {
+        self.0.set(self.0.get().checked_sub(count).ok_or(WalkError::TooManySteps)?);
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -39,6 +55,7 @@ struct Folder {
 #[derive(Debug)]
 pub(crate) struct Place<'tree> {
     root: &'tree Folder,
+    steps: &'tree Steps,
     below: Vec<Folder>,
     leaf: Option<OsString>,
 }
@@ -56,7 +73,14 @@ pub(crate) enum WalkError {
     NotADirectory,
     TooDeep,
     TooManySymlinks,
+    TooManySteps,
     Host(Errno),
+}
+
+impl From<Errno> for WalkError {
+    fn from(error: Errno) -> Self {
+        Self::Host(error)
+    }
 }
 
 /// The names in a path; refuses `..`, and drops a leading `/` (an entry `/app` is `app` in the root).
@@ -82,7 +106,13 @@ impl Tree {
     pub(crate) fn open(root: &Path) -> Result<Self, Errno> {
         let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
         let root = Folder::new(OsString::new(), rustix::fs::openat(CWD, root, flags, Mode::empty())?)?;
-        Ok(Self { root })
+        Ok(Self { root, steps: Steps(Cell::new(u64::MAX)) })
+    }
+
+    /// Lets no more than `steps` names be looked at.
+    pub(super) fn with_steps(self, steps: u64) -> Self {
+        self.steps.0.set(steps);
+        self
     }
 
     /// The folder that `path` leads to. `passed` learns the inode of the folder and the name, for each folder on
@@ -112,10 +142,11 @@ impl Tree {
         missing: Missing,
         passed: &mut dyn FnMut(u64, &OsStr),
     ) -> Result<Place<'_>, WalkError> {
-        let mut place = Place { root: &self.root, below: Vec::new(), leaf: None };
+        let mut place = Place { root: &self.root, steps: &self.steps, below: Vec::new(), leaf: None };
         let mut pending: Vec<OsString> = path.iter().rev().cloned().collect();
         let mut symlinks = 0;
         while let Some(name) = pending.pop() {
+            self.steps.take(1)?;
             if name == ".." {
                 // Above the root is the root.
                 place.below.pop();
@@ -130,6 +161,7 @@ impl Tree {
                     place.below.push(Folder::new(name, descriptor).map_err(WalkError::Host)?);
                 }
                 Err(Errno::NOENT) if missing == Missing::Create => {
+                    self.steps.take(FOLDER_STEPS)?;
                     rustix::fs::mkdirat(place.descriptor(), &name, Mode::from_raw_mode(0o755))
                         .map_err(WalkError::Host)?;
                     pending.push(name);
@@ -204,44 +236,44 @@ impl Place<'_> {
     }
 
     /// Deletes a name in this folder and all below it; a missing one is fine.
-    pub(super) fn remove(&self, name: &OsStr) -> Result<(), Errno> {
-        remove(self.descriptor(), name)
+    pub(super) fn remove(&self, name: &OsStr) -> Result<(), WalkError> {
+        remove(self.steps, self.descriptor(), name)
     }
 
     /// Deletes what `keep` (inode of the folder, name) does not want, all the way down.
-    pub(super) fn purge(&self, keep: &dyn Fn(u64, &OsStr) -> bool) -> Result<(), Errno> {
-        purge(self.descriptor(), keep)
+    pub(super) fn purge(&self, keep: &dyn Fn(u64, &OsStr) -> bool) -> Result<(), WalkError> {
+        purge(self.steps, self.descriptor(), keep)
     }
 }
 
-pub(super) fn purge(folder: BorrowedFd<'_>, keep: &dyn Fn(u64, &OsStr) -> bool) -> Result<(), Errno> {
+fn purge(steps: &Steps, folder: BorrowedFd<'_>, keep: &dyn Fn(u64, &OsStr) -> bool) -> Result<(), WalkError> {
     let inode = rustix::fs::fstat(folder)?.st_ino;
-    for name in children(folder)? {
+    for name in children(steps, folder)? {
         if !keep(inode, &name) {
-            remove(folder, &name)?;
+            remove(steps, folder, &name)?;
         } else if let Ok(below) = rustix::fs::openat(folder, &name, DIRECTORY, Mode::empty()) {
-            purge(below.as_fd(), keep)?;
+            purge(steps, below.as_fd(), keep)?;
         }
     }
     Ok(())
 }
 
-fn remove(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+fn remove(steps: &Steps, folder: BorrowedFd<'_>, name: &OsStr) -> Result<(), WalkError> {
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
         Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Directory => {
             let below = rustix::fs::openat(folder, name, DIRECTORY, Mode::empty())?;
-            for child in children(below.as_fd())? {
-                remove(below.as_fd(), &child)?;
+            for child in children(steps, below.as_fd())? {
+                remove(steps, below.as_fd(), &child)?;
             }
-            rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)
+            Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
         }
-        Ok(_) => rustix::fs::unlinkat(folder, name, AtFlags::empty()),
+        Ok(_) => Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?),
     }
 }
 
-fn children(folder: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
+fn children(steps: &Steps, folder: BorrowedFd<'_>) -> Result<Vec<OsString>, WalkError> {
     // A descriptor of `O_PATH` cannot be read.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let readable = rustix::fs::openat(folder, ".", flags, Mode::empty())?;
@@ -250,6 +282,7 @@ fn children(folder: BorrowedFd<'_>) -> Result<Vec<OsString>, Errno> {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
+            steps.take(1)?;
             names.push(OsStr::from_bytes(name).to_owned());
         }
     }

@@ -164,13 +164,54 @@ fn what_follows_the_archive_is_part_of_the_digest() {
 fn sizes_and_counts_are_bounded() {
     let place = Place::new();
     let zeros = image(place.folder.path(), &[vec![file("zeros", &"\0".repeat(1 << 20))]], &[]);
-    let text = place.extract_image(&zeros, Limits { bytes: 1 << 19, entries: 10 }).unwrap_err();
+    let text = place.extract_image(&zeros, Limits { bytes: 1 << 19, ..Limits::default() }).unwrap_err();
     assert_eq!(text, "the image is too large when unpacked");
     let place = Place::new();
     let many: Vec<File> = (0..11).map(|index| file(&index.to_string(), "")).collect();
     let many = image(place.folder.path(), &[many[..6].to_vec(), many[6..].to_vec()], &[]);
-    let text = place.extract_image(&many, Limits { bytes: 1 << 20, entries: 10 }).unwrap_err();
+    let text = place.extract_image(&many, Limits { entries: 10, ..Limits::default() }).unwrap_err();
     assert_eq!(text, "the image has too many files");
+}
+
+#[test]
+fn one_blob_may_not_be_read_without_end_as_many_layers() {
+    let place = Place::new();
+    // Thousands of gzip members without a byte, and then an empty archive.
+    let member = |bytes: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    };
+    let blob = [member(b"").repeat(1000), member(&[0; 1024])].concat();
+    let mut image = image(place.folder.path(), &[], &[]);
+    image.layers = vec![layer(place.folder.path(), &blob, GZIP); 20];
+    let text = place.extract_image(&image, Limits { read: 10 * blob.len() as u64, ..Limits::default() }).unwrap_err();
+    assert_eq!(text, "the image is too large");
+    let place = Place::new();
+    place.extract_image(&image, Limits { read: 20 * blob.len() as u64, ..Limits::default() }).unwrap();
+}
+
+#[test]
+fn few_entries_cannot_cost_any_time() {
+    let expected = "the image has too many files, or links between them";
+    // Each link leads a long way through the one before.
+    let round = "a/../".repeat(100);
+    let mut links = vec![folder("a"), symlink("l0", &format!("{round}a"))];
+    links.extend((1..20).map(|index| symlink(&format!("l{index}"), &format!("{round}l{}", index - 1))));
+    links.extend((0..20).map(|index| file(&format!("l19/{index}"), "")));
+    // Each whiteout looks at all that its own layer has made.
+    let mut whiteouts: Vec<File> = (0..200).map(|index| file(&format!("d/{index}"), "")).collect();
+    whiteouts.extend(vec![file("d/.wh..wh..opq", ""); 200]);
+    // Each name makes a hundred folders.
+    let folders = (0..20).map(|index| file(&format!("{index}/{}", "x/".repeat(99)), "")).collect();
+    for files in [links, whiteouts, folders] {
+        let place = Place::new();
+        let image = image(place.folder.path(), &[files], &[]);
+        let text = place.extract_image(&image, Limits { steps: 20_000, ..Limits::default() }).unwrap_err();
+        assert_eq!(text, expected);
+        let place = Place::new();
+        place.extract_image(&image, Limits::default()).unwrap();
+    }
 }
 
 /// Names that lead out, in, through links and nowhere.
@@ -223,6 +264,18 @@ proptest! {
         let place = Place::new();
         let mut image = image(place.folder.path(), &[], &[]);
         image.layers = vec![layer(place.folder.path(), &bytes, if gzip { GZIP } else { TAR })];
+        let _ = extract_into(&image, &place.root(), Limits::default());
+        place.assert_untouched();
+    }
+
+    #[test]
+    fn no_flipped_byte_of_a_gzip_stream_makes_it_panic(files in proptest::collection::vec(hostile_file(), 1..4), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let place = Place::new();
+        let mut image = image(place.folder.path(), &[files], &[]);
+        let mut bytes = fs::read(&image.layers[0].path).unwrap();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        image.layers = vec![layer(place.folder.path(), &bytes, GZIP)];
         let _ = extract_into(&image, &place.root(), Limits::default());
         place.assert_untouched();
     }
