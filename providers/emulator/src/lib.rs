@@ -17,6 +17,8 @@
 mod addresses;
 pub mod background;
 mod console;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gcp;
 mod iam;
 mod image;

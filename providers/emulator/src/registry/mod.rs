@@ -13,6 +13,8 @@
 //! <https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md>
 mod digest;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod index;
 mod manifest;
 mod name;

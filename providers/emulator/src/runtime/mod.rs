@@ -31,6 +31,8 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, sync::mpsc};
 
 pub(crate) use choose::choose;
+#[cfg(any(test, fuzzing))]
+pub(crate) use extract::fuzzing as extract_fuzzing;
 pub use launcher::{LAUNCHER_ARGUMENT, launcher_main};
 pub use sweep::sweep;
 

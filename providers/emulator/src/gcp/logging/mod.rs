@@ -2,6 +2,8 @@
 mod entry;
 mod evaluate;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod list;
 mod logs;
 

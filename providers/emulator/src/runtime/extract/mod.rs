@@ -15,6 +15,8 @@ mod archive;
 mod blob;
 mod cache;
 mod copy;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod layer;
 mod tree;
 
