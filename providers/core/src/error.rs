@@ -3,7 +3,7 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{plan::ResourceRef, run::RunReport};
+use crate::{cause::Cause, plan::ResourceRef, run::RunReport};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -109,6 +109,7 @@ struct Inner {
     hints: Vec<String>,
     details: Vec<String>,
     report: Option<RunReport>,
+    cause: Option<Cause>,
     retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -125,6 +126,7 @@ impl Error {
             hints: Vec::new(),
             details: Vec::new(),
             report: None,
+            cause: None,
             retry_after: None,
             source: None,
         }))
@@ -156,6 +158,10 @@ impl Error {
     /// What had been done when it happened.
     pub fn report(&self) -> Option<&RunReport> {
         self.0.report.as_ref()
+    }
+    /// Why it failed, when a rule knows.
+    pub fn cause(&self) -> Option<&Cause> {
+        self.0.cause.as_ref()
     }
     /// The request that failed.
     pub fn request(&self) -> Option<&RequestInfo> {
@@ -205,6 +211,12 @@ impl Error {
     #[must_use]
     pub fn with_report(mut self, report: RunReport) -> Self {
         self.0.report = Some(report);
+        self
+    }
+    /// Says why it failed.
+    #[must_use]
+    pub fn with_cause(mut self, cause: Cause) -> Self {
+        self.0.cause = Some(cause);
         self
     }
     /// Attaches the wait that the cloud asked for.

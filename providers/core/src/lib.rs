@@ -13,16 +13,20 @@
 //! | [`run`] | the loop that applies a plan |
 //! | [`retry`], [`poll`] | the only places that sleep |
 //! | [`event`], [`error`] | what users see, and the exit codes |
+//! | [`evidence`], [`listening`], [`cause`] | what a failed deploy left behind, and its one cause |
 //! | [`memory`] | a backend in memory, the reference for the contract suite |
 //!
 //! Nothing here does I/O, knows a cloud, or reads the environment.
 #![warn(missing_docs)]
 
 pub mod capability;
+pub mod cause;
 pub mod diff;
 pub mod error;
 pub mod event;
+pub mod evidence;
 pub mod fields;
+pub mod listening;
 pub mod memory;
 pub mod observed;
 pub mod ownership;

@@ -15,13 +15,14 @@ use crate::{
     capability::{Capabilities, Size},
     diff::diff,
     event::Ctx,
+    evidence::{Evidence, Sign},
     fields::FieldPath,
     observed::{Fingerprint, Observed, ObservedService, Readiness, Revision, ServiceSummary, TrafficSplit},
     ownership::ownership,
     plan::{Deploy, FORMAT, Intent, Outcome, Plan, ResourceRef, Risk, Step, Verb},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry, RegistryAuth},
     receipt::{self, Receipt},
-    spec::{ImageRef, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
+    spec::{EnvValue, ImageRef, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
 };
 
 /// Services that live as long as this value.
@@ -77,6 +78,13 @@ impl Memory {
 
 fn fingerprint(stored: Option<&Stored>) -> Fingerprint {
     Fingerprint(stored.map_or_else(|| "none".to_owned(), |stored| stored.generation.to_string()))
+}
+
+fn exit_code(value: &EnvValue) -> Option<i32> {
+    match value {
+        EnvValue::Plain(text) => text.parse().ok(),
+        EnvValue::Secret(_) => None,
+    }
 }
 
 fn readiness(stored: &Stored) -> Readiness {
@@ -136,6 +144,25 @@ impl Provider for Memory {
         lines.retain(|line| query.revision.is_none() || line.revision == query.revision);
         let skipped = lines.len().saturating_sub(query.tail.unwrap_or(usize::MAX));
         Box::pin(stream::iter(lines.into_iter().skip(skipped).map(Ok)))
+    }
+    async fn evidence(
+        &self,
+        _cx: &Ctx,
+        service: &ServiceName,
+        revision: Option<&RevisionId>,
+        _said: &str,
+    ) -> Result<Evidence> {
+        let services = self.services_by_name();
+        let Some(stored) = services.get(service) else { return Ok(Evidence::default()) };
+        let main = &stored.spec.workload.main;
+        let own = |line: &&LogLine| revision.is_none() || line.revision.as_ref() == revision;
+        Ok(Evidence {
+            signs: main.env.get("EXIT").and_then(exit_code).map(Sign::Exited).into_iter().collect(),
+            image: main.image.clone(),
+            port: stored.spec.port,
+            lines: stored.logs.iter().filter(own).map(|line| line.text.clone()).collect(),
+            ..Evidence::default()
+        })
     }
     fn plan(&self, service: &ServiceName, intent: &Intent, observed: &Observed) -> Result<Plan> {
         let resource = ResourceRef::new("service", service.as_str());

@@ -10,6 +10,7 @@ use crate::{
     Result,
     capability::Capabilities,
     event::Ctx,
+    evidence::Evidence,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     plan::{Intent, Outcome, Plan, Step},
     spec::{ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef},
@@ -41,6 +42,16 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Reads log lines, oldest first; with `follow` it never ends by itself. Idempotent.
     fn logs<'a>(&'a self, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>>;
+
+    /// Gathers what a failure left behind. `said` is what the cloud said of it; `revision` is the one that failed,
+    /// when there is one: its logs and settings are read. Idempotent. What cannot be read is left out.
+    async fn evidence(
+        &self,
+        cx: &Ctx,
+        service: &ServiceName,
+        revision: Option<&RevisionId>,
+        said: &str,
+    ) -> Result<Evidence>;
 
     /// Decides what to do. Pure: no I/O, no clock, no environment. The plan is empty when nothing differs.
     fn plan(&self, service: &ServiceName, intent: &Intent, observed: &Observed) -> Result<Plan>;

@@ -1,0 +1,189 @@
+//! Why a deploy failed: one cause, one fix, and a code that stays the same.
+use std::{fmt, str::FromStr};
+
+use serde::{Serialize, Serializer};
+
+/// The stable name of a cause. Scripts compare it, so a name is never changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Code {
+    /// The registry has no such image.
+    ImageNotFound,
+    /// The cloud may not read the image.
+    ImageNotReadable,
+    /// The image or its program is for another machine.
+    WrongArchitecture,
+    /// The container used more memory than its limit.
+    OutOfMemory,
+    /// The program ended before it served.
+    ExitAtStart,
+    /// It listens on the container's own loopback address.
+    LoopbackOnly,
+    /// It listens on another port than the one that requests go to.
+    WrongPort,
+    /// The configured startup probe does not pass.
+    StartupProbe,
+    /// Nothing tells more than that nothing answers on the port.
+    NotListening,
+}
+
+impl Code {
+    /// Every code, in the order in which the rules are tried.
+    pub const ALL: [Self; 9] = [
+        Self::ImageNotFound,
+        Self::ImageNotReadable,
+        Self::WrongArchitecture,
+        Self::OutOfMemory,
+        Self::ExitAtStart,
+        Self::LoopbackOnly,
+        Self::WrongPort,
+        Self::StartupProbe,
+        Self::NotListening,
+    ];
+
+    /// As it is printed and typed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ImageNotFound => "image-not-found",
+            Self::ImageNotReadable => "image-not-readable",
+            Self::WrongArchitecture => "wrong-architecture",
+            Self::OutOfMemory => "out-of-memory",
+            Self::ExitAtStart => "exit-at-start",
+            Self::LoopbackOnly => "loopback-only",
+            Self::WrongPort => "wrong-port",
+            Self::StartupProbe => "startup-probe",
+            Self::NotListening => "not-listening",
+        }
+    }
+
+    /// What happened, in one line.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::ImageNotFound => "the registry does not have the image",
+            Self::ImageNotReadable => "the cloud may not read the image",
+            Self::WrongArchitecture => "the image, or the program in it, is for another machine",
+            Self::OutOfMemory => "the container used more memory than its limit",
+            Self::ExitAtStart => "the program ended before it served",
+            Self::LoopbackOnly => "the program listens on the container's loopback address alone",
+            Self::WrongPort => "the program listens on another port than the one that requests go to",
+            Self::StartupProbe => "the startup probe does not pass",
+            Self::NotListening => "nothing answers on the port, and nothing tells why",
+        }
+    }
+
+    /// How it is told, and what mends it.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::ImageNotFound => {
+                "The cloud found no image of this name, tag or digest. Name one that is there, or push it with `carrack push`."
+            }
+            Self::ImageNotReadable => {
+                "The cloud pulls with an account of its own, which needs to read the repository; of another project's it may not until it is granted there. The fix is the command that grants it; it may take some minutes to be known everywhere."
+            }
+            Self::WrongArchitecture => {
+                "The cloud runs one platform, and the image has none for it, or its program cannot be executed there. Build it for that platform: `docker buildx build --platform linux/amd64`, or the compiler's own target."
+            }
+            Self::OutOfMemory => {
+                "The cloud ended the container when it went over its limit; files that it writes count too. Write a larger `memory` under [resources], or use less: fewer workers, a smaller heap."
+            }
+            Self::ExitAtStart => {
+                "The program ended by itself, with the exit code that is shown: its last lines say why. A service goes on running; exit code 0 often means that the server was started in the background."
+            }
+            Self::LoopbackOnly => {
+                "Its own log says that it listens on 127.0.0.1 or localhost, which nothing outside of the container reaches. Listen on 0.0.0.0 (or [::]), on the port that the variable PORT names."
+            }
+            Self::WrongPort => {
+                "Its own log, or EXPOSE in its image, names another port. Write that port under [service], or let the program listen on the one that the variable PORT names."
+            }
+            Self::StartupProbe => {
+                "The program runs, but the check under [health] is not answered as it must be: over HTTP with a status from 200 to 399, in time. Change what is asked, or how long it is waited for."
+            }
+            Self::NotListening => {
+                "It listens on another port, on loopback alone, or too late; its log does not say which. A program that prints its address when it listens makes the next failure tell more."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Code {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|code| code.name() == name).ok_or(())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// The one cause of a failure, with the facts of this case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cause {
+    /// Which.
+    pub code: Code,
+    /// What happened, in a sentence: port, exit code, limit, platform.
+    pub message: String,
+    /// What mends it.
+    pub fix: Fix,
+}
+
+/// What mends it, in this order: a change, a command, and the same deploy again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fix {
+    /// What to write, and where: ``write `port = 3000` under [service]``.
+    pub change: Option<String>,
+    /// A command to type.
+    pub command: Option<String>,
+    /// Whether the command that failed is to be run again.
+    pub again: bool,
+}
+
+impl Fix {
+    /// A change, then the same command again.
+    pub fn change(change: impl Into<String>) -> Self {
+        Self { change: Some(change.into()), command: None, again: true }
+    }
+
+    /// A command, then the same command again.
+    pub fn command(command: impl Into<String>) -> Self {
+        Self { change: None, command: Some(command.into()), again: true }
+    }
+
+    /// In one line; `again` is the command that failed.
+    pub fn render(&self, again: &str) -> String {
+        let then = self.again.then_some(again);
+        let parts = [self.change.as_deref(), self.command.as_deref(), then];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", then: ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_they_are_printed() {
+        for code in Code::ALL {
+            assert_eq!(code.to_string().parse(), Ok(code));
+            assert!(code.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{code}");
+            assert!(!code.meaning().ends_with('.') && code.advice().ends_with(['.', '`']), "{code}");
+        }
+        assert_eq!("wrong".parse::<Code>(), Err(()));
+    }
+
+    #[test]
+    fn a_fix_is_one_line() {
+        let fix = Fix::change("write `port = 3000` under [service]");
+        assert_eq!(fix.render("carrack deploy"), "write `port = 3000` under [service], then: carrack deploy");
+        let fix = Fix { change: None, command: Some("carrack push".to_owned()), again: true };
+        assert_eq!(fix.render("carrack deploy"), "carrack push, then: carrack deploy");
+    }
+}

@@ -1,0 +1,501 @@
+//! What a failure left behind, in neutral words, and the rules that find its one cause. Pure.
+use crate::{
+    cause::{Cause, Code, Fix},
+    listening::{Host, Listening, listening},
+    spec::{ImageRef, Mebibytes, Probe, ProbeCheck},
+};
+
+/// What is known of a deploy that failed. A provider gathers it from errors, conditions and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// What the cloud said, the surest first.
+    pub signs: Vec<Sign>,
+    /// The image that was to run.
+    pub image: Option<ImageRef>,
+    /// The port that requests go to.
+    pub port: Option<u16>,
+    /// The container's memory limit.
+    pub memory: Option<Mebibytes>,
+    /// The startup probe that was asked for; `None` is the cloud's own.
+    pub startup: Option<Probe>,
+    /// The ports that the image's configuration exposes.
+    pub exposed: Vec<u16>,
+    /// What the program wrote, oldest first.
+    pub lines: Vec<String>,
+    /// What the cloud wrote of the container and is worth reading, oldest first.
+    pub system: Vec<String>,
+}
+
+/// One thing that a cloud says of a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// There is no such image.
+    ImageNotFound {
+        /// The command that lists what there is.
+        list: Option<String>,
+    },
+    /// Somebody may not read the image.
+    ImageNotReadable {
+        /// Who, as a sentence begins with it.
+        reader: String,
+        /// The command that allows it.
+        grant: Option<String>,
+    },
+    /// The image has nothing for the cloud's platform.
+    WrongArchitecture {
+        /// The platform that is needed: `linux/amd64`.
+        platform: String,
+    },
+    /// The memory limit was exceeded.
+    OutOfMemory {
+        /// The limit, as the cloud told it.
+        limit: Option<Mebibytes>,
+        /// What was used.
+        used: Option<Mebibytes>,
+    },
+    /// The program could not be started at all; the cloud's words.
+    NotStarted(String),
+    /// It ended by itself.
+    Exited(i32),
+    /// A signal that it did not get from the cloud ended it.
+    Killed(i32),
+    /// The startup probe failed.
+    ProbeFailed {
+        /// Whether something answered, and wrongly; `None` when that is not told.
+        answered: Option<bool>,
+    },
+    /// Nothing listens on the port.
+    NotListening,
+}
+
+impl Evidence {
+    /// The cause, when something is known of it.
+    pub fn cause(&self) -> Option<Cause> {
+        self.signs.iter().filter_map(|sign| self.rule(sign)).min_by_key(|cause| cause.code)
+    }
+
+    /// The program's last lines, and the cloud's where that leaves room; `most` at the most.
+    pub fn last_lines(&self, most: usize) -> Vec<String> {
+        let lines = self.lines.iter().rev().take(most).rev();
+        let room = most.saturating_sub(self.lines.len());
+        lines.chain(self.system.iter().rev().take(room).rev()).cloned().collect()
+    }
+
+    fn rule(&self, sign: &Sign) -> Option<Cause> {
+        let cause = |code, message: String, fix| Some(Cause { code, message, fix });
+        match sign {
+            Sign::ImageNotFound { list } => {
+                let message = format!("the registry does not have {}", self.image_name());
+                let change = match list {
+                    Some(_) => "write one that is there under [image]",
+                    None => "write one that is there under [image], or push it: `carrack push`",
+                };
+                cause(
+                    Code::ImageNotFound,
+                    message,
+                    Fix { change: Some(change.to_owned()), command: list.clone(), again: true },
+                )
+            }
+            Sign::ImageNotReadable { reader, grant } => {
+                let message = format!("{reader} may not read {}", self.image_name());
+                let fix = match grant {
+                    Some(command) => Fix::command(command),
+                    None => Fix::change("allow it to read that repository"),
+                };
+                cause(Code::ImageNotReadable, message, fix)
+            }
+            Sign::WrongArchitecture { platform } => {
+                let message = format!("{} has no program for {platform}", self.image_name());
+                cause(Code::WrongArchitecture, message, self.built_for(platform))
+            }
+            Sign::OutOfMemory { limit, used } => self.out_of_memory(limit.or(self.memory), *used),
+            Sign::NotStarted(why) if why.to_lowercase().contains("exec format error") => {
+                self.rule(&Sign::WrongArchitecture { platform: CONTAINER_PLATFORM.to_owned() })
+            }
+            Sign::NotStarted(why) => {
+                let fix = Fix::change("mend `entrypoint`, or the files of the image");
+                cause(Code::ExitAtStart, format!("the program did not start: {why}"), fix)
+            }
+            Sign::Exited(_) | Sign::Killed(_) if self.lines.iter().any(|line| is_format_error(line)) => {
+                self.rule(&Sign::WrongArchitecture { platform: CONTAINER_PLATFORM.to_owned() })
+            }
+            Sign::Exited(code) => self.exited(*code),
+            Sign::Killed(signal) => {
+                let message = format!("the program was ended by signal {signal} before it listened{}", self.on_port());
+                cause(Code::ExitAtStart, message, self.mend())
+            }
+            Sign::ProbeFailed { answered } => self.probe(*answered),
+            Sign::NotListening => Some(self.not_listening()),
+        }
+    }
+
+    fn image_name(&self) -> String {
+        self.image.as_ref().map_or_else(|| "the image".to_owned(), |image| format!("`{}`", image.0))
+    }
+
+    fn on_port(&self) -> String {
+        self.port.map_or_else(String::new, |port| format!(" on port {port}"))
+    }
+
+    fn built_for(&self, platform: &str) -> Fix {
+        let name = self.image.as_ref().map_or("IMAGE", ImageRef::repository);
+        Fix::command(format!("docker buildx build --platform {platform} --tag {name} --push ."))
+    }
+
+    fn out_of_memory(&self, limit: Option<Mebibytes>, used: Option<Mebibytes>) -> Option<Cause> {
+        let limited = limit.map_or_else(|| "its memory limit".to_owned(), |limit| format!("its limit of {limit}"));
+        let message = match used {
+            Some(used) => format!("the container used {used} of memory, more than {limited}"),
+            None => format!("the container used more memory than {limited}"),
+        };
+        let fix = match limit {
+            Some(limit) => {
+                let enough = Mebibytes(used.map_or(0, |used| used.0).max(limit.0 + 1).next_power_of_two());
+                Fix::change(format!("write `memory = \"{enough}\"` under [resources]"))
+            }
+            None => Fix::change("write a larger `memory` under [resources]"),
+        };
+        Some(Cause { code: Code::OutOfMemory, message, fix })
+    }
+
+    fn exited(&self, code: i32) -> Option<Cause> {
+        let message = format!("the program ended with exit code {code} before it listened{}", self.on_port());
+        let fix = match code {
+            0 => Fix::change("start the server in the foreground, so that the program goes on running"),
+            _ => self.mend(),
+        };
+        Some(Cause { code: Code::ExitAtStart, message, fix })
+    }
+
+    /// Nobody but the program knows why it ended.
+    fn mend(&self) -> Fix {
+        match self.lines.iter().rev().find(|line| !line.trim().is_empty()) {
+            Some(line) => Fix::change(format!("mend what its last line says (`{}`)", shortened(line.trim()))),
+            None => Fix::change("let the program say why it ends: it wrote nothing"),
+        }
+    }
+
+    fn probe(&self, answered: Option<bool>) -> Option<Cause> {
+        let http = match self.startup.as_ref().map(|probe| &probe.check) {
+            Some(ProbeCheck::Http { path, port }) => Some((path.clone(), *port)),
+            _ => None,
+        };
+        // What does not even listen is told better by what it says itself.
+        if answered != Some(true)
+            && let Some(cause) = self.elsewhere()
+        {
+            return Some(cause);
+        }
+        let Some(probe) = &self.startup else { return Some(self.not_listening()) };
+        let times = match probe.failures {
+            1 => "once".to_owned(),
+            times => format!("{times} times"),
+        };
+        let Some((path, port)) = http else {
+            return match answered {
+                Some(true) => Some(self.probe_cause(format!("the startup probe failed {times}"))),
+                _ => Some(self.not_listening()),
+            };
+        };
+        let port = port.or(self.port).map_or_else(String::new, |port| format!(" on port {port}"));
+        if answered == Some(false) {
+            return Some(self.not_listening());
+        }
+        let message = format!("the startup probe asked for `{path}`{port} {times} and got no status from 200 to 399");
+        let fix = Fix::change(format!(
+            "answer 200 at `{path}`, or write the path that does under [health]: `startup = {{ http = \"/PATH\" }}`"
+        ));
+        Some(Cause { code: Code::StartupProbe, message, fix })
+    }
+
+    fn probe_cause(&self, message: String) -> Cause {
+        let fix = Fix::change("write a check that passes under [health], such as `startup = { tcp = true }`");
+        Cause { code: Code::StartupProbe, message, fix }
+    }
+
+    /// What the program, or else its image, says of where it listens, when that is not where requests go.
+    fn elsewhere(&self) -> Option<Cause> {
+        let port = self.port?;
+        let said: Vec<Listening> = self.lines.iter().filter_map(|line| listening(line)).collect();
+        let reached =
+            |port: u16| said.iter().any(|one| one.port == port && matches!(one.host, Host::Open | Host::Unsaid));
+        if reached(port) {
+            return None;
+        }
+        if let Some(one) = said.iter().find(|one| one.port == port) {
+            return Some(loopback(*one, port));
+        }
+        let last = said.last()?;
+        match said.iter().rev().find(|one| one.host != Host::Loopback) {
+            // The same server may name both of its addresses.
+            Some(open) => Some(wrong_port(format!("the program listens on port {}", open.port), open.port, port)),
+            None => Some(loopback(*last, port)),
+        }
+    }
+
+    fn not_listening(&self) -> Cause {
+        if let Some(cause) = self.elsewhere() {
+            return cause;
+        }
+        let on_port = self.on_port();
+        let variable = self.port.map_or_else(|| "PORT".to_owned(), |port| format!("PORT ({port})"));
+        let says_so = self
+            .port
+            .is_some_and(|port| self.lines.iter().filter_map(|line| listening(line)).any(|one| one.port == port));
+        if says_so {
+            let message = format!(
+                "the program says that it listens{on_port}, but nothing answered there in time: it listens too late, or on loopback alone"
+            );
+            let fix = Fix::change(
+                "listen on 0.0.0.0; if it is slow to start, write a longer wait under [health], such as `startup = { tcp = true, period = \"10s\", failures = 30 }`",
+            );
+            return Cause { code: Code::NotListening, message, fix };
+        }
+        if let (Some(port), [exposed]) = (self.port, self.exposed.as_slice())
+            && *exposed != port
+        {
+            let said = format!("nothing answers{on_port}, and the image exposes port {exposed}");
+            return Cause { message: said, ..wrong_port(String::new(), *exposed, port) };
+        }
+        let message = format!(
+            "nothing answers{on_port}: the program listens on another port, on loopback alone, or too late, and its log does not say which"
+        );
+        Cause {
+            code: Code::NotListening,
+            message,
+            fix: Fix::change(format!("listen on 0.0.0.0 and on the port that the variable {variable} names")),
+        }
+    }
+}
+
+/// What a container's program must be built for, where nothing else is said.
+const CONTAINER_PLATFORM: &str = "linux/amd64";
+
+/// A quoted line is a reminder; the whole one is below it.
+const QUOTED: usize = 80;
+
+fn shortened(line: &str) -> String {
+    let mut text: String = line.chars().take(QUOTED).collect();
+    if text.len() < line.len() {
+        text.push('…');
+    }
+    text
+}
+
+/// What a shell says of a program that is for another machine.
+fn is_format_error(line: &str) -> bool {
+    line.to_lowercase().contains("exec format error")
+}
+
+fn loopback(one: Listening, port: u16) -> Cause {
+    let host = if one.host == Host::Localhost { "localhost" } else { "127.0.0.1" };
+    let message =
+        format!("the program listens on {host}:{} alone, which nothing outside of the container reaches", one.port);
+    let change = if one.port == port {
+        format!("listen on 0.0.0.0:{port}, not on {host}")
+    } else {
+        format!("listen on 0.0.0.0 and on the port that the variable PORT names ({port}), not on {host}:{}", one.port)
+    };
+    Cause { code: Code::LoopbackOnly, message, fix: Fix::change(change) }
+}
+
+fn wrong_port(says: String, found: u16, port: u16) -> Cause {
+    let message = format!("{says}, and requests go to port {port}");
+    Cause { code: Code::WrongPort, message, fix: Fix::change(format!("write `port = {found}` under [service]")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn evidence(signs: &[Sign], lines: &[&str]) -> Evidence {
+        Evidence {
+            signs: signs.to_vec(),
+            image: Some(ImageRef("host/p/r/shop@sha256:00".into())),
+            port: Some(8080),
+            memory: Some(Mebibytes(512)),
+            lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+            ..Evidence::default()
+        }
+    }
+
+    /// Code, message and fix.
+    fn told(evidence: &Evidence) -> (Code, String, String) {
+        let cause = evidence.cause().expect("a cause");
+        let fix = cause.fix.render("again");
+        (cause.code, cause.message, fix)
+    }
+
+    #[track_caller]
+    fn is(evidence: &Evidence, code: Code, message: &str, fix: &str) {
+        assert_eq!(told(evidence), (code, message.to_owned(), fix.to_owned()));
+    }
+
+    fn probe(check: ProbeCheck, failures: u32) -> Option<Probe> {
+        let second = Duration::from_secs(1);
+        Some(Probe { check, delay: Duration::ZERO, period: second, timeout: second, failures })
+    }
+
+    #[test]
+    fn another_port_is_told_from_the_programs_own_line() {
+        is(
+            &evidence(&[Sign::NotListening], &["starting", "Listening on port 3000"]),
+            Code::WrongPort,
+            "the program listens on port 3000, and requests go to port 8080",
+            "write `port = 3000` under [service], then: again",
+        );
+        // A person's `localhost` is no proof of loopback when the port explains it.
+        let evidence = evidence(&[Sign::NotListening], &["App listening at http://localhost:3000"]);
+        assert_eq!(told(&evidence).0, Code::WrongPort);
+    }
+
+    #[test]
+    fn loopback_is_told_from_the_programs_own_line() {
+        is(
+            &evidence(&[Sign::NotListening], &["listening on 127.0.0.1:8080"]),
+            Code::LoopbackOnly,
+            "the program listens on 127.0.0.1:8080 alone, which nothing outside of the container reaches",
+            "listen on 0.0.0.0:8080, not on 127.0.0.1, then: again",
+        );
+        let here = evidence(&[Sign::NotListening], &["Server listening on http://localhost:8080"]);
+        assert_eq!(told(&here).2, "listen on 0.0.0.0:8080, not on localhost, then: again");
+        let flask = evidence(&[Sign::NotListening], &[" * Running on http://127.0.0.1:5000"]);
+        is(
+            &flask,
+            Code::LoopbackOnly,
+            "the program listens on 127.0.0.1:5000 alone, which nothing outside of the container reaches",
+            "listen on 0.0.0.0 and on the port that the variable PORT names (8080), not on 127.0.0.1:5000, then: again",
+        );
+    }
+
+    #[test]
+    fn a_server_that_names_all_its_addresses_is_not_on_loopback_alone() {
+        let lines = ["Running on http://127.0.0.1:5000", "Running on http://172.17.0.2:5000"];
+        assert_eq!(told(&evidence(&[Sign::NotListening], &lines)).0, Code::WrongPort);
+        let lines = ["Running on http://127.0.0.1:8080", "Running on http://172.17.0.2:8080"];
+        assert_eq!(told(&evidence(&[Sign::NotListening], &lines)).0, Code::NotListening);
+    }
+
+    #[test]
+    fn what_nothing_tells_is_said_so() {
+        let silent = evidence(&[Sign::NotListening], &["starting"]);
+        is(
+            &silent,
+            Code::NotListening,
+            "nothing answers on port 8080: the program listens on another port, on loopback alone, or too late, and its log does not say which",
+            "listen on 0.0.0.0 and on the port that the variable PORT (8080) names, then: again",
+        );
+        let exposed = Evidence { exposed: vec![3000], ..silent.clone() };
+        is(
+            &exposed,
+            Code::WrongPort,
+            "nothing answers on port 8080, and the image exposes port 3000",
+            "write `port = 3000` under [service], then: again",
+        );
+        for exposed in [vec![8080], vec![3000, 9090]] {
+            assert_eq!(told(&Evidence { exposed, ..silent.clone() }).0, Code::NotListening);
+        }
+        let late = evidence(&[Sign::NotListening], &["listening on port 8080"]);
+        assert_eq!(told(&late).0, Code::NotListening);
+        assert!(told(&late).1.contains("says that it listens on port 8080"));
+        assert_eq!(evidence(&[], &["listening on port 3000"]).cause(), None);
+    }
+
+    #[test]
+    fn a_program_that_ends_is_told_with_its_code() {
+        is(
+            &evidence(&[Sign::NotListening, Sign::Exited(3)], &["reading", "fatal: no database", ""]),
+            Code::ExitAtStart,
+            "the program ended with exit code 3 before it listened on port 8080",
+            "mend what its last line says (`fatal: no database`), then: again",
+        );
+        assert!(told(&evidence(&[Sign::Exited(0)], &[])).2.starts_with("start the server in the foreground"));
+        assert!(told(&evidence(&[Sign::Exited(1)], &[])).2.starts_with("let the program say why"));
+        assert!(told(&evidence(&[Sign::Killed(11)], &["x"])).1.contains("ended by signal 11"));
+        let missing = Sign::NotStarted("cannot find `/app`".to_owned());
+        assert_eq!(told(&evidence(&[missing], &[])).1, "the program did not start: cannot find `/app`");
+        let long = "é".repeat(200);
+        assert!(told(&evidence(&[Sign::Exited(1)], &[&long])).2.contains("é…`"));
+    }
+
+    #[test]
+    fn memory_is_doubled_or_what_was_used() {
+        let told_by = |limit, used| told(&evidence(&[Sign::Exited(1), Sign::OutOfMemory { limit, used }], &[]));
+        assert_eq!(
+            told_by(Some(Mebibytes(128)), Some(Mebibytes(131))),
+            (
+                Code::OutOfMemory,
+                "the container used 131MiB of memory, more than its limit of 128MiB".to_owned(),
+                "write `memory = \"256MiB\"` under [resources], then: again".to_owned(),
+            )
+        );
+        assert!(told_by(None, None).1.ends_with("more memory than its limit of 512MiB"));
+        assert!(told_by(None, Some(Mebibytes(1500))).2.contains("\"2GiB\""));
+        assert!(told_by(Some(Mebibytes(1000)), None).2.contains("\"1GiB\""));
+    }
+
+    #[test]
+    fn a_probe_that_is_answered_wrongly_is_not_a_port() {
+        let http = || probe(ProbeCheck::Http { path: "/healthz".to_owned(), port: None }, 3);
+        let sign = |answered| [Sign::ProbeFailed { answered }];
+        let failed =
+            Evidence { startup: http(), ..evidence(&sign(Some(true)), &["listening on 8080", "listening on :3000"]) };
+        is(
+            &failed,
+            Code::StartupProbe,
+            "the startup probe asked for `/healthz` on port 8080 3 times and got no status from 200 to 399",
+            "answer 200 at `/healthz`, or write the path that does under [health]: `startup = { http = \"/PATH\" }`, then: again",
+        );
+        let refused = Evidence { startup: http(), ..evidence(&sign(Some(false)), &["listening on :3000"]) };
+        assert_eq!(told(&refused).0, Code::WrongPort);
+        let silent = Evidence { startup: http(), ..evidence(&sign(Some(false)), &[]) };
+        assert_eq!(told(&silent).0, Code::NotListening);
+        let tcp = Evidence {
+            startup: probe(ProbeCheck::Tcp { port: None }, 2),
+            ..evidence(&sign(None), &["listening on :3000"])
+        };
+        assert_eq!(told(&tcp).0, Code::WrongPort);
+        let grpc = probe(ProbeCheck::Grpc { port: None, service: None }, 1);
+        let grpc = Evidence { startup: grpc, ..evidence(&sign(Some(true)), &[]) };
+        assert_eq!(told(&grpc).0, Code::StartupProbe);
+    }
+
+    #[test]
+    fn images_come_before_everything() {
+        let missing = Sign::ImageNotFound { list: Some("list r".to_owned()) };
+        is(
+            &evidence(&[Sign::NotListening, missing], &[]),
+            Code::ImageNotFound,
+            "the registry does not have `host/p/r/shop@sha256:00`",
+            "write one that is there under [image], then: list r, then: again",
+        );
+        let denied = Sign::ImageNotReadable { reader: "the agent".to_owned(), grant: Some("grant".to_owned()) };
+        is(
+            &evidence(&[denied], &[]),
+            Code::ImageNotReadable,
+            "the agent may not read `host/p/r/shop@sha256:00`",
+            "grant, then: again",
+        );
+        is(
+            &evidence(&[Sign::WrongArchitecture { platform: "linux/amd64".to_owned() }], &[]),
+            Code::WrongArchitecture,
+            "`host/p/r/shop@sha256:00` has no program for linux/amd64",
+            "docker buildx build --platform linux/amd64 --tag host/p/r/shop --push ., then: again",
+        );
+        let shell = evidence(&[Sign::Exited(126)], &["/entrypoint.sh: /app: Exec format error"]);
+        assert_eq!(told(&shell).0, Code::WrongArchitecture);
+        let kernel = Sign::NotStarted("cannot start `/app`: Exec format error (os error 8)".to_owned());
+        assert_eq!(told(&evidence(&[kernel], &[])).0, Code::WrongArchitecture);
+    }
+
+    #[test]
+    fn the_programs_lines_come_before_the_clouds() {
+        let mut evidence = evidence(&[], &["one", "two", "three"]);
+        evidence.system = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(evidence.last_lines(2), ["two", "three"]);
+        assert_eq!(evidence.last_lines(4), ["one", "two", "three", "b"]);
+        assert_eq!(evidence.last_lines(9).len(), 5);
+    }
+}
