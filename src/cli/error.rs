@@ -2,7 +2,10 @@
 use std::{error::Error as _, process::ExitCode};
 
 use anstyle::{AnsiColor, Style};
-use carrack_core::{Error, ErrorKind};
+use carrack_core::{
+    Error, ErrorKind,
+    cause::{Cause, FixStep},
+};
 use serde_json::{Value, json};
 
 use crate::config::Diagnostics;
@@ -39,15 +42,16 @@ impl Failure {
     }
 
     /// For people; `anstream` takes the colours out where they do not belong.
-    pub(super) fn render(&self, color: bool) -> String {
+    /// `again` is the command that failed, as it is typed.
+    pub(super) fn render(&self, color: bool, again: &str) -> String {
         match self {
             Self::Diagnostics(diagnostics) => diagnostics.render(color),
-            Self::Error(error) => render_error(error),
+            Self::Error(error) => render_error(error, again),
         }
     }
 
     /// For machines.
-    pub(super) fn json(&self) -> Value {
+    pub(super) fn json(&self, again: &str) -> Value {
         match self {
             Self::Diagnostics(diagnostics) => json!({
                 "type": "report", "ok": false, "code": self.exit_code(), "diagnostics": diagnostics.0,
@@ -57,9 +61,28 @@ impl Failure {
                 "error": {
                     "kind": error.kind(), "message": error.to_string(), "causes": causes(error),
                     "details": error.details(), "hints": error.hints(), "request": error.request(),
+                    "cause": error.why().map(|cause| cause_json(cause, again)),
                 },
             }),
         }
+    }
+}
+
+fn cause_json(cause: &Cause, again: &str) -> Value {
+    let step = |step: &FixStep| match step {
+        FixStep::Again => json!({ "command": again }),
+        step => json!(step),
+    };
+    let Cause { code, message, fix } = cause;
+    json!({ "code": code, "message": message, "fix": fix.0.iter().map(step).collect::<Vec<_>>() })
+}
+
+/// The cloud's own words; once their cause is known, their first sentence.
+fn headline(error: &Error) -> String {
+    let text = error.to_string();
+    match error.why() {
+        Some(_) => text.lines().next().and_then(|line| line.split(". ").next()).unwrap_or_default().to_owned(),
+        None => text,
     }
 }
 
@@ -73,13 +96,25 @@ fn causes(error: &Error) -> Vec<String> {
     texts
 }
 
-fn render_error(error: &Error) -> String {
+fn render_error(error: &Error, again: &str) -> String {
     let red = AnsiColor::Red.on_default().bold();
     let cyan = AnsiColor::Cyan.on_default().bold();
     let dim = Style::new().dimmed();
-    let mut text = format!("{red}error{red:#}: {error}\n");
+    let same = error.why().filter(|cause| cause.message == error.message());
+    let mut text = match same {
+        Some(cause) => format!("{red}error{red:#}[{}]: {}\n", cause.code, headline(error)),
+        None => format!("{red}error{red:#}: {}\n", headline(error)),
+    };
     for cause in causes(error) {
         text += &format!("  caused by: {cause}\n");
+    }
+    if let Some(Cause { code, message, fix }) = error.why() {
+        if same.is_none() {
+            text += &format!("  {cyan}cause{cyan:#}[{code}]: {message}\n");
+        }
+        for (verb, step) in std::iter::once("fix").chain(std::iter::repeat("then")).zip(fix.steps(again)) {
+            text += &format!("  {cyan}{verb}{cyan:#}: {step}\n");
+        }
     }
     if !error.details().is_empty() {
         text += "  last lines of its log:\n";

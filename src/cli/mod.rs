@@ -100,7 +100,7 @@ enum Command {
     Completions(completions::Options),
     /// Print the JSON Schema of carrack.toml
     Schema(schema::Options),
-    /// Explain an exit code
+    /// Explain an exit code, or the cause of a failure
     Explain(explain::Options),
 }
 

@@ -1,5 +1,5 @@
 //! What comes from the environment, read once and handed down.
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use carrack_core::{Error, ErrorKind, Result};
 use carrack_http::Endpoint;
@@ -82,6 +82,26 @@ impl Environment {
     }
 }
 
+/// The command as it was typed, for a shell; `carrack` however it was found.
+pub(super) fn this_command() -> String {
+    command_line(std::env::args_os())
+}
+
+fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
+    let words = arguments.skip(1).map(|word| quoted(&word.to_string_lossy()));
+    std::iter::once("carrack".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02_02>
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_=+@%:,./".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
 /// `-v` and more print what is for developers; `CARRACK_LOG` says it finer.
 pub(super) fn trace(verbose: u8, environment: &Environment) {
     let level = match verbose {
@@ -98,4 +118,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration =
         text.parse().map_err(|_| format!("`{text}` is no duration: write `90s` or `10m`"))?;
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_it_is_typed() {
+        let typed = |words: &[&str]| command_line(words.iter().map(OsString::from));
+        assert_eq!(
+            typed(&["/usr/bin/carrack", "deploy", "--local", "-f", "a/carrack.toml"]),
+            "carrack deploy --local -f a/carrack.toml"
+        );
+        assert_eq!(typed(&["c", "deploy", "-f", "my shop's.toml", ""]), r"carrack deploy -f 'my shop'\''s.toml' ''");
+    }
 }

@@ -1,32 +1,26 @@
 //! Build, observe, plan, push, apply, verify.
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event},
     observed::{Observed, ObservedService, Readiness},
     plan::{Deploy, Intent, Plan},
-    provider::{LogQuery, Provider},
+    provider::Provider,
     run::{RunReport, run},
-    spec::{ImageRef, RevisionId, ServiceName},
+    spec::{ImageRef, ServiceName},
 };
 use carrack_http::Client;
-use futures_util::TryStreamExt;
 use tokio::time::Instant;
 
 use super::{
     Outcome, Report,
+    dossier::explained,
     image::{LocalImage, build_image, pinned, push_image},
     observe::settled,
     verify,
 };
 use crate::image::BuildSpec;
-
-/// How many lines of a failed container are shown.
-const LAST_LINES: usize = 10;
-
-/// How long those lines are waited for.
-const LOGS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often a conflict is met by looking and planning again.
 const CONFLICTS: usize = 3;
@@ -139,7 +133,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, http: &Client, prepared: P
     }
     let done = match converge(cx, provider, plan).await {
         Ok(done) => done,
-        Err(error) => return Err(with_last_lines(cx, provider, &name, error).await),
+        Err(error) => return Err(explained(cx, provider, &name, None, error).await),
     };
     report.result = Outcome::Deployed;
     report.url = done.url.clone().or(report.url);
@@ -172,7 +166,7 @@ async fn verified(
             let error = error.hint(format!(
                 "{revision} has the traffic: mend it, or deploy an earlier image with `--image REF@DIGEST`"
             ));
-            Err(with_last_lines(cx, provider, &report.service.name, error).await)
+            Err(explained(cx, provider, &report.service.name, report.revision.as_ref(), error).await)
         }
     }
 }
@@ -265,28 +259,4 @@ fn is_public(plan: &Plan, observed: &Observed) -> bool {
         Intent::Destroy => None,
     };
     asked.or_else(|| observed.service.as_ref()?.spec.public).unwrap_or(false)
-}
-
-/// A failed revision's last lines say more than any status.
-async fn with_last_lines(cx: &Ctx, provider: &dyn Provider, name: &ServiceName, mut error: Error) -> Error {
-    if error.kind() != ErrorKind::Unhealthy {
-        return error;
-    }
-    let revision = error
-        .resource()
-        .filter(|resource| resource.kind == "revision")
-        .map(|resource| RevisionId(resource.name.clone()));
-    let query = LogQuery { revision, tail: Some(LAST_LINES), ..LogQuery::default() };
-    // Also when the time for the deploy is up.
-    let deadline = Some(Instant::now() + LOGS_PATIENCE);
-    let cx = &Ctx { deadline, ..cx.clone() };
-    match provider.logs(cx, name, query).try_collect::<Vec<_>>().await {
-        Ok(lines) => {
-            for line in lines {
-                error = error.detail(line.text);
-            }
-        }
-        Err(cause) => cx.events.emit(Event::Warning { message: format!("the logs cannot be read: {cause}") }),
-    }
-    error
 }

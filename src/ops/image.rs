@@ -4,6 +4,7 @@ use std::path::Path;
 use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event, Phase},
+    evidence::{Evidence, Sign},
     provider::Provider,
     spec::ImageRef,
 };
@@ -98,9 +99,13 @@ pub async fn require(cx: &Ctx, provider: &dyn Provider, http: &Client, image: &I
 }
 
 fn not_there(image: &ImageRef) -> Error {
-    Error::new(ErrorKind::NotFound, format!("the registry does not have `{}`", image.0))
-        .at_field("image")
-        .hint("push it first: `carrack push`")
+    let evidence =
+        Evidence { signs: vec![Sign::ImageNotFound { list: None }], image: Some(image.clone()), ..Evidence::default() };
+    let error = Error::new(ErrorKind::NotFound, format!("the registry does not have `{}`", image.0)).at_field("image");
+    match evidence.cause() {
+        Some(cause) => error.with_cause(cause),
+        None => error,
+    }
 }
 
 fn megabytes(bytes: u64) -> String {

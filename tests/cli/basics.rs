@@ -31,7 +31,7 @@ fn help() {
       emulator     Run, stop and look into the local cloud
       completions  Print a completion script for a shell
       schema       Print the JSON Schema of carrack.toml
-      explain      Explain an exit code
+      explain      Explain an exit code, or the cause of a failure
       help         Print this message or the help of the given subcommand(s)
 
     Options:
@@ -125,6 +125,18 @@ fn explain() {
     exit 30
     --- stderr
     error: Carrack never exits with 99
+      help: `carrack explain` lists the codes
+    ");
+    assert_snapshot!(snapshot(carrack(dir.path()).args(["explain", "wrong-port"]), &[]), @"
+    exit 0
+    --- stdout
+    wrong-port: the program listens on another port than the one that requests go to
+    Its own log, or EXPOSE in its image, names another port. Write that port under [service], or let the program listen on the one that the variable PORT names.
+    ");
+    assert_snapshot!(snapshot(carrack(dir.path()).args(["explain", "wrong-prot"]), &[]), @"
+    exit 30
+    --- stderr
+    error: there is no cause `wrong-prot`
       help: `carrack explain` lists the codes
     ");
 }

@@ -91,20 +91,34 @@ fn the_hello_example_answers_with_service_and_revision() {
     assert!(stderr(&deploy()).contains("no changes"));
 }
 
-#[test]
-fn exit_codes() {
-    let page = fs::read_to_string(Path::new(ROOT).join("docs/exit-codes.md")).unwrap();
-    let documented: Vec<String> = page
-        .lines()
+/// The rows of a page's table: code and meaning.
+fn rows(file: &str) -> Vec<String> {
+    let page = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    page.lines()
         .filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | "))
-        .filter(|(code, _)| code.parse::<u8>().is_ok())
-        .map(|(code, meaning)| format!("{code} {}", meaning.replace(" (`plan --exit-code`)", "")))
-        .collect();
+        .filter(|(code, _)| *code != "code")
+        .map(|(code, meaning)| format!("{} {meaning}", code.trim_matches('`')))
+        .collect()
+}
+
+#[test]
+fn exit_codes_and_causes() {
     let dir = tempfile::tempdir().unwrap();
     let printed = stdout(&ok(carrack(dir.path()).arg("explain").output().unwrap()));
-    let printed: Vec<String> =
-        printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    assert_eq!(documented, printed);
+    let words = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let (numbers, causes) = printed.split_once("\n\n").unwrap();
+    let documented: Vec<String> =
+        rows("docs/exit-codes.md").iter().map(|row| row.replace(" (`plan --exit-code`)", "")).collect();
+    assert_eq!(documented, words(numbers));
+    assert_eq!(rows("docs/failures.md"), words(causes));
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/failures.md")).unwrap();
+    for cause in causes.lines().filter_map(|line| line.split_whitespace().next()) {
+        let told = stdout(&ok(carrack(dir.path()).args(["explain", cause]).output().unwrap()));
+        let advice = told.lines().nth(1).unwrap();
+        assert!(page.contains(&format!("## {cause}\n\n{advice}\n")), "{cause}");
+    }
 }
 
 /// Examples in help texts are at least commands and flags that exist.

@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod basics;
 mod documented;
+mod failures;
 mod left_behind;
 mod lifecycle;
 mod run;

@@ -125,7 +125,7 @@ impl Serialize for Code {
 }
 
 /// The one cause of a failure, with the facts of this case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// Which.
     pub code: Code,
@@ -135,33 +135,39 @@ pub struct Cause {
     pub fix: Fix,
 }
 
-/// What mends it, in this order: a change, a command, and the same deploy again.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Fix {
+/// What mends it, step by step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fix(pub Vec<FixStep>);
+
+/// One step of a fix.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FixStep {
     /// What to write, and where: ``write `port = 3000` under [service]``.
-    pub change: Option<String>,
+    Change(String),
     /// A command to type.
-    pub command: Option<String>,
-    /// Whether the command that failed is to be run again.
-    pub again: bool,
+    Command(String),
+    /// The command that failed, once more.
+    Again,
 }
 
 impl Fix {
     /// A change, then the same command again.
     pub fn change(change: impl Into<String>) -> Self {
-        Self { change: Some(change.into()), command: None, again: true }
+        Self(vec![FixStep::Change(change.into()), FixStep::Again])
     }
 
     /// A command, then the same command again.
     pub fn command(command: impl Into<String>) -> Self {
-        Self { change: None, command: Some(command.into()), again: true }
+        Self(vec![FixStep::Command(command.into()), FixStep::Again])
     }
 
-    /// In one line; `again` is the command that failed.
-    pub fn render(&self, again: &str) -> String {
-        let then = self.again.then_some(again);
-        let parts = [self.change.as_deref(), self.command.as_deref(), then];
-        parts.into_iter().flatten().collect::<Vec<_>>().join(", then: ")
+    /// Every step as it is shown; `again` is the command that failed.
+    pub fn steps<'a>(&'a self, again: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().map(move |step| match step {
+            FixStep::Change(text) | FixStep::Command(text) => text,
+            FixStep::Again => again,
+        })
     }
 }
 
@@ -180,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn a_fix_is_one_line() {
+    fn a_fix_ends_with_the_same_command() {
         let fix = Fix::change("write `port = 3000` under [service]");
-        assert_eq!(fix.render("carrack deploy"), "write `port = 3000` under [service], then: carrack deploy");
-        let fix = Fix { change: None, command: Some("carrack push".to_owned()), again: true };
-        assert_eq!(fix.render("carrack deploy"), "carrack push, then: carrack deploy");
+        let steps: Vec<_> = fix.steps("carrack deploy").collect();
+        assert_eq!(steps, ["write `port = 3000` under [service]", "carrack deploy"]);
+        assert_eq!(Fix::command("carrack push").steps("x").next(), Some("carrack push"));
     }
 }

@@ -160,7 +160,7 @@ impl Error {
         self.0.report.as_ref()
     }
     /// Why it failed, when a rule knows.
-    pub fn cause(&self) -> Option<&Cause> {
+    pub fn why(&self) -> Option<&Cause> {
         self.0.cause.as_ref()
     }
     /// The request that failed.

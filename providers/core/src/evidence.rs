@@ -1,6 +1,6 @@
 //! What a failure left behind, in neutral words, and the rules that find its one cause. Pure.
 use crate::{
-    cause::{Cause, Code, Fix},
+    cause::{Cause, Code, Fix, FixStep},
     listening::{Host, Listening, listening},
     spec::{ImageRef, Mebibytes, Probe, ProbeCheck},
 };
@@ -86,15 +86,14 @@ impl Evidence {
         match sign {
             Sign::ImageNotFound { list } => {
                 let message = format!("the registry does not have {}", self.image_name());
-                let change = match list {
-                    Some(_) => "write one that is there under [image]",
-                    None => "write one that is there under [image], or push it: `carrack push`",
+                let fix = match list {
+                    Some(list) => Fix(vec![
+                        FixStep::Command(list.clone()),
+                        FixStep::Change("write one of those under [image], or name it with `--image`".to_owned()),
+                    ]),
+                    None => Fix::change("push it first (`carrack push`), or write one that is there under [image]"),
                 };
-                cause(
-                    Code::ImageNotFound,
-                    message,
-                    Fix { change: Some(change.to_owned()), command: list.clone(), again: true },
-                )
+                cause(Code::ImageNotFound, message, fix)
             }
             Sign::ImageNotReadable { reader, grant } => {
                 let message = format!("{reader} may not read {}", self.image_name());
@@ -139,13 +138,16 @@ impl Evidence {
 
     fn built_for(&self, platform: &str) -> Fix {
         let name = self.image.as_ref().map_or("IMAGE", ImageRef::repository);
-        Fix::command(format!("docker buildx build --platform {platform} --tag {name} --push ."))
+        Fix(vec![
+            FixStep::Command(format!("docker buildx build --platform {platform} --tag {name} --push .")),
+            FixStep::Change("deploy what that pushed: write it under [image], or name it with `--image`".to_owned()),
+        ])
     }
 
     fn out_of_memory(&self, limit: Option<Mebibytes>, used: Option<Mebibytes>) -> Option<Cause> {
         let limited = limit.map_or_else(|| "its memory limit".to_owned(), |limit| format!("its limit of {limit}"));
         let message = match used {
-            Some(used) => format!("the container used {used} of memory, more than {limited}"),
+            Some(used) => format!("the container used {used}, more than {limited}"),
             None => format!("the container used more memory than {limited}"),
         };
         let fix = match limit {
@@ -167,10 +169,12 @@ impl Evidence {
         Some(Cause { code: Code::ExitAtStart, message, fix })
     }
 
-    /// Nobody but the program knows why it ended.
+    /// Nobody but the program knows why it ended. Two streams come in no certain order, and a stack trace ends with
+    /// what says little, so the last line that speaks of an error is taken before the last one.
     fn mend(&self) -> Fix {
-        match self.lines.iter().rev().find(|line| !line.trim().is_empty()) {
-            Some(line) => Fix::change(format!("mend what its last line says (`{}`)", shortened(line.trim()))),
+        let said = || self.lines.iter().rev().map(|line| line.trim()).filter(|line| !line.is_empty());
+        match said().find(|line| speaks_of_an_error(line)).or_else(|| said().next()) {
+            Some(line) => Fix::change(format!("mend what its log says: `{}`", shortened(line))),
             None => Fix::change("let the program say why it ends: it wrote nothing"),
         }
     }
@@ -282,6 +286,13 @@ fn shortened(line: &str) -> String {
     text
 }
 
+fn speaks_of_an_error(line: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["error", "fatal", "panic", "exception", "failed", "cannot", "not found", "no such", "refused"];
+    let line = line.to_lowercase();
+    WORDS.iter().any(|word| line.contains(word))
+}
+
 /// What a shell says of a program that is for another machine.
 fn is_format_error(line: &str) -> bool {
     line.to_lowercase().contains("exec format error")
@@ -324,7 +335,7 @@ mod tests {
     /// Code, message and fix.
     fn told(evidence: &Evidence) -> (Code, String, String) {
         let cause = evidence.cause().expect("a cause");
-        let fix = cause.fix.render("again");
+        let fix = cause.fix.steps("again").collect::<Vec<_>>().join(", then: ");
         (cause.code, cause.message, fix)
     }
 
@@ -409,8 +420,10 @@ mod tests {
             &evidence(&[Sign::NotListening, Sign::Exited(3)], &["reading", "fatal: no database", ""]),
             Code::ExitAtStart,
             "the program ended with exit code 3 before it listened on port 8080",
-            "mend what its last line says (`fatal: no database`), then: again",
+            "mend what its log says: `fatal: no database`, then: again",
         );
+        let node = ["Error: Cannot find module 'express'", "    at node:internal/modules", "Node.js v22.1.0"];
+        assert!(told(&evidence(&[Sign::Exited(1)], &node)).2.contains("module 'express'"));
         assert!(told(&evidence(&[Sign::Exited(0)], &[])).2.starts_with("start the server in the foreground"));
         assert!(told(&evidence(&[Sign::Exited(1)], &[])).2.starts_with("let the program say why"));
         assert!(told(&evidence(&[Sign::Killed(11)], &["x"])).1.contains("ended by signal 11"));
@@ -427,7 +440,7 @@ mod tests {
             told_by(Some(Mebibytes(128)), Some(Mebibytes(131))),
             (
                 Code::OutOfMemory,
-                "the container used 131MiB of memory, more than its limit of 128MiB".to_owned(),
+                "the container used 131MiB, more than its limit of 128MiB".to_owned(),
                 "write `memory = \"256MiB\"` under [resources], then: again".to_owned(),
             )
         );
@@ -469,7 +482,7 @@ mod tests {
             &evidence(&[Sign::NotListening, missing], &[]),
             Code::ImageNotFound,
             "the registry does not have `host/p/r/shop@sha256:00`",
-            "write one that is there under [image], then: list r, then: again",
+            "list r, then: write one of those under [image], or name it with `--image`",
         );
         let denied = Sign::ImageNotReadable { reader: "the agent".to_owned(), grant: Some("grant".to_owned()) };
         is(
@@ -482,7 +495,7 @@ mod tests {
             &evidence(&[Sign::WrongArchitecture { platform: "linux/amd64".to_owned() }], &[]),
             Code::WrongArchitecture,
             "`host/p/r/shop@sha256:00` has no program for linux/amd64",
-            "docker buildx build --platform linux/amd64 --tag host/p/r/shop --push ., then: again",
+            "docker buildx build --platform linux/amd64 --tag host/p/r/shop --push ., then: deploy what that pushed: write it under [image], or name it with `--image`",
         );
         let shell = evidence(&[Sign::Exited(126)], &["/entrypoint.sh: /app: Exec format error"]);
         assert_eq!(told(&shell).0, Code::WrongArchitecture);

@@ -2,7 +2,7 @@
 //!
 //! Every server says it in its own words; these are the words of the common ones, and nothing is guessed from a line
 //! that does not speak of listening.
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// One address that a program says it listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

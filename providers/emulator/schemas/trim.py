@@ -26,6 +26,8 @@ SERVED = {
         "artifactregistry.projects.locations.repositories.get",
         "artifactregistry.projects.locations.repositories.list",
         "artifactregistry.projects.locations.repositories.delete",
+        "artifactregistry.projects.locations.repositories.setIamPolicy",
+        "artifactregistry.projects.locations.repositories.testIamPermissions",
         "artifactregistry.projects.locations.operations.get",
     ),
     "logging.v2": ("logging.entries.list",),
@@ -33,7 +35,6 @@ SERVED = {
 # Served by prefix above, and not answered.
 EXCEPT = {
     "run.projects.locations.services.revisions.exportStatus",
-    "artifactregistry.projects.locations.repositories.getIamPolicy",
 }
 KEPT = ("type", "format", "enum", "$ref", "readOnly")
 

@@ -92,6 +92,8 @@ impl Cloud {
             runtime: runtime.clone(),
             activity: activity.clone(),
             operations: Arc::new(Operations::default()),
+            projects: projects.clone(),
+            repositories: repositories.clone(),
         };
         let access =
             RegistryAccess { iam: iam.clone(), projects: projects.clone(), repositories: repositories.clone() };

@@ -8,6 +8,7 @@
 //! | `run::unnamed` | what is live and has no key in carrack.toml |
 //! | `run::plan` | from observed to steps; pure |
 //! | `run::apply` | one step, sent and waited for |
+//! | `run::evidence` | what a failed deploy left behind; `run::signs` reads Cloud Run's texts |
 //! | `run::client` | the calls of the Cloud Run Admin API v2 |
 //! | `iam` | who may invoke a service |
 //! | `operations` | long-running operations |
@@ -28,10 +29,11 @@ use carrack_core::{
     Result,
     capability::{Capabilities, Size},
     event::Ctx,
+    evidence::Evidence,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     plan::{Intent, Outcome, Plan, Step},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
-    spec::{Mebibytes, MilliCpu, ProviderId, ServiceName, ServiceRef},
+    spec::{Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef},
 };
 use carrack_http::{Client, TokenCache};
 
@@ -111,6 +113,15 @@ impl Provider for CloudRun {
     }
     fn logs<'a>(&'a self, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>> {
         logging::lines(self, cx, service, query)
+    }
+    async fn evidence(
+        &self,
+        cx: &Ctx,
+        service: &ServiceName,
+        revision: Option<&RevisionId>,
+        said: &str,
+    ) -> Result<Evidence> {
+        run::evidence::evidence(self, cx, service, revision, said).await
     }
     fn plan(&self, service: &ServiceName, intent: &Intent, observed: &Observed) -> Result<Plan> {
         run::plan::plan(self.service_ref(service), intent, observed)

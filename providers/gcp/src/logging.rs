@@ -41,6 +41,7 @@ struct Page {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Entry {
+    log_name: String,
     timestamp: String,
     insert_id: String,
     severity: String,
@@ -83,26 +84,61 @@ pub(crate) fn lines<'a>(
     service: &'a ServiceName,
     query: LogQuery,
 ) -> BoxStream<'a, Result<LogLine>> {
-    let from = query.since.and_then(|since| Timestamp::now().checked_sub(since).ok());
-    let reader = Reader {
-        provider,
-        cx,
-        service,
-        query,
-        from,
-        seen: VecDeque::new(),
-        ready: VecDeque::new(),
-        looked: false,
-        missed: 0,
-        floor: None,
-    };
+    let reader = Reader::new(provider, cx, service, query);
     Box::pin(stream::try_unfold(
         reader,
         |mut reader| async move { Ok(reader.next().await?.map(|line| (line, reader))) },
     ))
 }
 
-impl Reader<'_> {
+/// The newest lines of one revision, oldest first, with what the cloud itself says of it apart.
+#[derive(Debug, Default)]
+pub(crate) struct LastWords {
+    /// The program's own.
+    pub(crate) program: Vec<String>,
+    /// The cloud's.
+    pub(crate) system: Vec<LogLine>,
+}
+
+/// One request, whatever there is.
+pub(crate) async fn last_words(
+    provider: &CloudRun,
+    cx: &Ctx,
+    service: &ServiceName,
+    revision: &RevisionId,
+    most: usize,
+) -> Result<LastWords> {
+    let query = LogQuery { revision: Some(revision.clone()), ..LogQuery::default() };
+    let mut words = LastWords::default();
+    for entry in Reader::new(provider, cx, service, query).page(most, "").await?.entries.into_iter().rev() {
+        // https://cloud.google.com/run/docs/logging#log-types
+        let system = entry.log_name.ends_with("%2Fvarlog%2Fsystem");
+        let Some(line) = entry.line() else { continue };
+        if system {
+            words.system.push(line);
+        } else {
+            words.program.extend(line.text.lines().map(str::to_owned));
+        }
+    }
+    Ok(words)
+}
+
+impl<'a> Reader<'a> {
+    fn new(provider: &'a CloudRun, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> Self {
+        Self {
+            from: query.since.and_then(|since| Timestamp::now().checked_sub(since).ok()),
+            provider,
+            cx,
+            service,
+            query,
+            seen: VecDeque::new(),
+            ready: VecDeque::new(),
+            looked: false,
+            missed: 0,
+            floor: None,
+        }
+    }
+
     async fn next(&mut self) -> Result<Option<LogLine>> {
         loop {
             if let Some(line) = self.ready.pop_front() {

@@ -1,14 +1,16 @@
-use carrack_core::{Error, ErrorKind};
+use carrack_core::{Error, ErrorKind, cause::Code};
 use clap::Args;
 
 use crate::cli::{error::Failure, session::Session};
 
 /// Options of `carrack explain`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  carrack explain 31\n  carrack explain          all codes")]
+#[command(
+    after_help = "Examples:\n  carrack explain 31\n  carrack explain wrong-port\n  carrack explain          all of them"
+)]
 pub(in crate::cli) struct Options {
-    /// An exit code
-    code: Option<u8>,
+    /// An exit code, or the code of a cause
+    code: Option<String>,
 }
 
 /// Every exit code: its number, what it means, what to do.
@@ -68,20 +70,38 @@ const CODES: [(u8, &str, &str); 20] = [
 ];
 
 pub(in crate::cli) fn run(session: &Session, options: Options) -> Result<u8, Failure> {
-    let Some(code) = options.code else {
+    let print = |text: &str| session.ui.print(text);
+    let Some(asked) = options.code else {
         for (code, meaning, _) in CODES {
-            session.ui.print(&format!("{code:>3}  {meaning}"));
+            print(&format!("{code:>3}  {meaning}"));
+        }
+        print("");
+        let width = Code::ALL.into_iter().map(|code| code.name().len()).max().unwrap_or(0);
+        for code in Code::ALL {
+            print(&format!("{:<width$}  {}", code.name(), code.meaning()));
         }
         return Ok(0);
     };
-    let Some((_, meaning, advice)) = CODES.iter().find(|(known, ..)| *known == code) else {
-        return Err(Error::new(ErrorKind::NotFound, format!("Carrack never exits with {code}"))
-            .hint("`carrack explain` lists the codes")
-            .into());
+    let (meaning, advice) = if let Ok(code) = asked.parse::<Code>() {
+        (code.meaning(), code.advice())
+    } else {
+        let number = asked.parse::<u8>().ok();
+        let Some((_, meaning, advice)) = CODES.iter().find(|(known, ..)| Some(*known) == number) else {
+            return Err(unknown(&asked).into());
+        };
+        (*meaning, *advice)
     };
-    session.ui.print(&format!("{code}: {meaning}"));
+    print(&format!("{asked}: {meaning}"));
     if !advice.is_empty() {
-        session.ui.print(advice);
+        print(advice);
     }
     Ok(0)
+}
+
+fn unknown(asked: &str) -> Error {
+    let text = match asked.parse::<i64>() {
+        Ok(number) => format!("Carrack never exits with {number}"),
+        Err(_) => format!("there is no cause `{asked}`"),
+    };
+    Error::new(ErrorKind::NotFound, text).hint("`carrack explain` lists the codes")
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::{
     Common,
     error::Failure,
-    settings::{Color, Format},
+    settings::{Color, Format, this_command},
 };
 
 /// How this run prints.
@@ -98,10 +98,11 @@ impl Ui {
     }
 
     pub(super) fn failure(&self, failure: &Failure) {
+        let again = this_command();
         if self.format == Format::Json {
-            self.value(&failure.json());
+            self.value(&failure.json(&again));
         }
-        let text = failure.render(self.color);
+        let text = failure.render(self.color, &again);
         let _ = write!(anstream::stderr(), "{text}{}", if text.ends_with('\n') { "" } else { "\n" });
     }
 

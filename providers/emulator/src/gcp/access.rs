@@ -33,7 +33,7 @@ impl Access for RegistryAccess {
             return Ok(());
         }
         let principal = self.iam.authenticate(authorization).map_err(|_| Denied::Unauthenticated)?;
-        match self.repository(name) {
+        match repository(&self.projects, name) {
             None if name.is_empty() => Ok(()),
             Some(repository) if self.repositories.exists(&repository) && may(&principal, action) => Ok(()),
             repository => Err(Denied::Forbidden { message: refusal(action, &repository.unwrap_or_default()) }),
@@ -41,18 +41,16 @@ impl Access for RegistryAccess {
     }
 }
 
-impl RegistryAccess {
-    /// `HOST/PROJECT/REPO/IMAGE` -> `projects/PROJECT/locations/L/repositories/REPO`.
-    fn repository(&self, name: &str) -> Option<String> {
-        let (host, rest) = name.split_once('/')?;
-        let mut parts = rest.split('/');
-        let project = self.projects.resolve(parts.next()?);
-        if let Some((host, location)) = CONTAINER_REGISTRY.iter().find(|(known, _)| *known == host) {
-            return Some(format!("projects/{project}/locations/{location}/repositories/{host}"));
-        }
-        let location = host.strip_suffix(HOST_SUFFIX)?;
-        Some(format!("projects/{project}/locations/{location}/repositories/{}", parts.next()?))
+/// `HOST/PROJECT/REPO/IMAGE` -> `projects/PROJECT/locations/L/repositories/REPO`.
+pub(crate) fn repository(projects: &Projects, name: &str) -> Option<String> {
+    let (host, rest) = name.split_once('/')?;
+    let mut parts = rest.split('/');
+    let project = projects.resolve(parts.next()?);
+    if let Some((host, location)) = CONTAINER_REGISTRY.iter().find(|(known, _)| *known == host) {
+        return Some(format!("projects/{project}/locations/{location}/repositories/{host}"));
     }
+    let location = host.strip_suffix(HOST_SUFFIX)?;
+    Some(format!("projects/{project}/locations/{location}/repositories/{}", parts.next()?))
 }
 
 fn permission(action: Action) -> &'static str {
@@ -110,7 +108,7 @@ mod tests {
         ] {
             assert_eq!(is_registry(host), yes, "{host}");
         }
-        let name = access().repository("eu.gcr.io/p/hello");
+        let name = repository(&Projects::default(), "eu.gcr.io/p/hello");
         assert_eq!(name.as_deref(), Some("projects/p/locations/europe/repositories/eu.gcr.io"));
     }
 }

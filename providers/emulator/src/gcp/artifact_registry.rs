@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     call::{Call, page, unimplemented},
     operations::Operations,
+    policy, repository_policy,
     status::{Code, Status},
 };
 
@@ -19,6 +20,8 @@ const LONGEST_NAME: usize = 63;
 #[derive(Debug, Default)]
 pub(crate) struct Repositories {
     by_name: Mutex<BTreeMap<String, Value>>,
+    /// The policies that were set.
+    policies: Mutex<BTreeMap<String, Value>>,
     pub(crate) operations: Operations,
 }
 
@@ -27,8 +30,30 @@ impl Repositories {
         self.lock().contains_key(name)
     }
 
+    /// `None` when there is no such repository.
+    pub(crate) fn policy(&self, name: &str) -> Option<Value> {
+        let policies = self.lock_policies();
+        self.exists(name).then(|| policies.get(name).cloned().unwrap_or_else(policy::empty))
+    }
+
+    pub(super) fn set_policy(&self, name: &str, given: &Value) -> Result<Value, Status> {
+        let mut policies = self.lock_policies();
+        if !self.exists(name) {
+            return Err(missing(name));
+        }
+        let current = policies.get(name).cloned().unwrap_or_else(policy::empty);
+        let policy = policy::replace(&current, given)?;
+        policies.insert(name.to_owned(), policy.clone());
+        Ok(policy)
+    }
+
+    fn lock_policies(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.policies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn clear(&self) {
         self.lock().clear();
+        self.lock_policies().clear();
         self.operations.clear();
     }
 
@@ -49,15 +74,18 @@ pub(crate) fn handle(repositories: &Arc<Repositories>, call: &Call<'_>, method: 
         "repositories.delete" => delete(repositories, call),
         // https://cloud.google.com/artifact-registry/docs/access-control: an operation asks for no permission of its own.
         "operations.get" => repositories.operations.get(&format!("{}/operations/{}", call.parent(), call.parameter(2))),
-        _ => Err(unimplemented()),
+        method => match method.strip_prefix("repositories.") {
+            Some(verb) => repository_policy::handle(repositories, call, verb),
+            None => Err(unimplemented()),
+        },
     }
 }
 
-fn name(call: &Call<'_>) -> String {
+pub(super) fn name(call: &Call<'_>) -> String {
     format!("{}/repositories/{}", call.parent(), call.parameter(2))
 }
 
-fn missing(name: &str) -> Status {
+pub(super) fn missing(name: &str) -> Status {
     Status::new(Code::NotFound, "Requested entity was not found.").with_detail(json!({
         "@type": "type.googleapis.com/google.rpc.ResourceInfo",
         "resourceName": name,
@@ -126,6 +154,7 @@ fn delete(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
     let name = name(call);
     call.authorize("artifactregistry.repositories.delete", &name)?;
     repositories.lock().remove(&name).ok_or_else(|| missing(&name))?;
+    repositories.lock_policies().remove(&name);
     Ok(begin(repositories, &call.parent(), json!({ "@type": "type.googleapis.com/google.protobuf.Empty" })))
 }
 

@@ -5,7 +5,7 @@ use std::{
     os::fd::AsFd,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -70,6 +70,7 @@ pub(super) struct Container {
     control: Arc<Control>,
     network: Network,
     exit: watch::Receiver<Option<Exit>>,
+    out_of_memory: Arc<OnceLock<u64>>,
     kill_launcher: Arc<Notify>,
 }
 
@@ -125,6 +126,7 @@ pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
     };
     let (sender, exit) = watch::channel(None);
     let kill_launcher = Arc::new(Notify::new());
+    let out_of_memory = Arc::new(OnceLock::new());
     tokio::spawn(attend(Attended {
         control: Arc::clone(&control),
         child,
@@ -132,10 +134,11 @@ pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
         readers,
         scratch,
         memory,
+        out_of_memory: Arc::clone(&out_of_memory),
         kill: Arc::clone(&kill_launcher),
         exit: sender,
     }));
-    Ok(Container { control, network, exit, kill_launcher })
+    Ok(Container { control, network, exit, out_of_memory, kill_launcher })
 }
 
 /// The program's process, if there is one, or why the container does not run.
@@ -158,13 +161,15 @@ struct Attended {
     readers: Vec<JoinHandle<()>>,
     scratch: Scratch,
     memory: Option<MemoryLimit>,
+    /// Set before `exit` is.
+    out_of_memory: Arc<OnceLock<u64>>,
     kill: Arc<Notify>,
     exit: watch::Sender<Option<Exit>>,
 }
 
 /// Stays with a container to its end, and tells of it when nothing is left.
 async fn attend(attended: Attended) {
-    let Attended { control, mut child, orphans, readers, mut scratch, memory, kill, exit } = attended;
+    let Attended { control, mut child, orphans, readers, mut scratch, memory, out_of_memory, kill, exit } = attended;
     // Somebody killed the launcher, or the kernel did for want of memory, when it says nothing.
     let mut told = None;
     let mut kill = std::pin::pin!(kill.notified());
@@ -194,6 +199,10 @@ async fn attend(attended: Attended) {
         }
     }
     scratch.remove().await;
+    if let Some(bytes) = memory.as_ref().and_then(MemoryLimit::exceeded) {
+        // It is set here alone.
+        let _ = out_of_memory.set(bytes);
+    }
     drop(memory);
     // Nobody may be left to hear it.
     let _ = exit.send(Some(told.unwrap_or(KILLED)));
@@ -215,6 +224,10 @@ impl Instance for Container {
             // The server is going down and took the task along.
             Ok(None) | Err(_) => KILLED,
         }
+    }
+
+    fn out_of_memory(&self) -> Option<u64> {
+        self.out_of_memory.get().copied()
     }
 
     async fn stop(&self, grace: Duration) -> Exit {

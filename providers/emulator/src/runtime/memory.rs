@@ -21,6 +21,22 @@ enum Version {
 }
 
 impl MemoryLimit {
+    /// The most bytes that were in use, when the kernel ended a process of the group for want of more.
+    pub(super) fn exceeded(&self) -> Option<u64> {
+        let read = |file: &str| fs::read_to_string(self.0.join(file)).ok();
+        let kills = |text: &str| {
+            let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+            count.trim().parse::<u64>().ok()
+        };
+        // Each version has the one and not the other.
+        let events = read("memory.events").or_else(|| read("memory.oom_control"))?;
+        if kills(&events)? == 0 {
+            return None;
+        }
+        let peak = read("memory.peak").or_else(|| read("memory.max_usage_in_bytes"));
+        Some(peak.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
+    }
+
     /// A group of `bytes`; none where there can be none.
     pub(super) fn create(instance: &str, id: &str, bytes: u64) -> Option<Self> {
         let (version, parent) = here()?;

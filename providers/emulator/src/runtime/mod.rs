@@ -132,6 +132,11 @@ pub(crate) trait Instance: fmt::Debug + Send + Sync {
     async fn connect(&self, port: u16) -> io::Result<TcpStream>;
     /// Waits for the end; answers at once when it has ended. May be called by many.
     async fn exited(&self) -> Exit;
+    /// How many bytes of memory it had when it was ended for having too many; known once it has ended. `None` also
+    /// where nobody counts.
+    fn out_of_memory(&self) -> Option<u64> {
+        None
+    }
     /// SIGTERM, then SIGKILL after `grace`; returns when all its processes are gone. Idempotent.
     async fn stop(&self, grace: Duration) -> Exit;
 }

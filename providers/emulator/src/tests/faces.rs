@@ -136,7 +136,7 @@ async fn everything_is_logged() {
     assert!(texts.contains(&json!("Container called exit(1).")), "{texts:?}");
     assert!(
         texts.contains(&json!(
-            "Default STARTUP TCP probe failed 1 time consecutively for container \"broken-1\" on port 8080."
+            "Default STARTUP TCP probe failed 1 time consecutively for container \"broken-1\" on port 8080. The instance was not started.\nConnection failed with status CANCELLED."
         )),
         "{texts:?}"
     );

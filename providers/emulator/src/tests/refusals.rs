@@ -176,9 +176,9 @@ async fn a_revisions_name_is_taken_once() {
 async fn an_image_that_cannot_run_fails_the_operation() {
     let local = Local::start();
     for (image, code, text) in [
-        ("gcr.io/p/missing:v1", 5, "Image 'gcr.io/p/missing:v1' not found."),
+        ("gcr.io/local/missing:v1", 5, "Image 'gcr.io/local/missing:v1' not found."),
         (
-            "gcr.io/p/arm",
+            "gcr.io/local/arm",
             9,
             "Container manifest type 'application/vnd.oci.image.manifest.v1+json' must support amd64/linux.",
         ),
@@ -193,6 +193,39 @@ async fn an_image_that_cannot_run_fails_the_operation() {
         assert_eq!(service.get("latestReadyRevision"), None);
         assert_eq!(service.get("observedGeneration"), None);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_of_another_project_needs_a_grant_to_the_service_agent() {
+    let local = Local::start();
+    let mut service = public(&[]);
+    service["template"]["containers"][0]["image"] = json!("us-central1-docker.pkg.dev/other/apps/hello:v1");
+    let operation = local.done(local.create("hello", service.clone()).await).await;
+    assert_eq!(operation["error"]["code"], 7);
+    let text = message(&operation);
+    let agent = text.split_whitespace().find(|word| word.contains('@')).expect("an account").to_owned();
+    assert_eq!(
+        text,
+        format!(
+            "Google Cloud Run Service Agent {agent} must have permission to read the image, us-central1-docker.pkg.dev/other/apps/hello:v1. Ensure that the provided container image URL is correct and that the above account has permission to access the image. If you just enabled the Cloud Run API, the permissions might take a few minutes to propagate. Note that the image is from project [other], which is not the same as this project [local]. Permission must be granted to the Google Cloud Run Service Agent {agent} from this project."
+        )
+    );
+    let shown = local.service("hello").await;
+    assert_eq!(shown["terminalCondition"]["reason"], "CONTAINER_PERMISSION_DENIED");
+
+    let parent = "/v1/projects/other/locations/us-central1/repositories";
+    let grant = json!({ "policy": { "bindings": [{
+        "role": "roles/artifactregistry.reader", "members": [format!("serviceAccount:{agent}")],
+    }] } });
+    let set = format!("{parent}/apps:setIamPolicy");
+    assert_eq!(local.call(Method::POST, &set, Some(grant.clone())).await.0, 404);
+    let create = format!("{parent}?repositoryId=apps");
+    assert_eq!(local.call(Method::POST, &create, Some(json!({ "format": "DOCKER" }))).await.0, 200);
+    assert_eq!(local.get(&format!("{parent}/apps:getIamPolicy")).await, (200, json!({ "etag": "ACAB" })));
+    let (status, policy) = local.call(Method::POST, &set, Some(grant)).await;
+    assert_eq!((status, &policy["bindings"][0]["role"]), (200, &json!("roles/artifactregistry.reader")));
+    let operation = local.done(local.patch("hello", "?forceNewRevision=true", service).await).await;
+    assert_eq!(operation.get("error"), None, "{operation:#}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

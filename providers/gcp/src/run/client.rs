@@ -1,5 +1,9 @@
 //! The calls: <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services>.
-use carrack_core::{Error, ErrorKind, Result, event::Ctx, spec::ServiceName};
+use carrack_core::{
+    Error, ErrorKind, Result,
+    event::Ctx,
+    spec::{RevisionId, ServiceName},
+};
 use carrack_http::Request;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -95,6 +99,17 @@ pub(super) async fn list_services(provider: &CloudRun, cx: &Ctx) -> Result<Vec<V
 
 pub(super) async fn list_revisions(provider: &CloudRun, cx: &Ctx, name: &ServiceName) -> Result<Vec<Value>> {
     list(provider, cx, &format!("{}/revisions", service_url(provider, name)), "revisions").await
+}
+
+pub(super) async fn get_revision(
+    provider: &CloudRun,
+    cx: &Ctx,
+    name: &ServiceName,
+    revision: &RevisionId,
+) -> Result<Option<Value>> {
+    let url = format!("{}/revisions/{}", service_url(provider, name), revision.0);
+    let response = provider.http.send(cx, request(provider, Method::GET, url).accept(&[404])).await?;
+    if response.status == 404 { Ok(None) } else { response.json().map(Some) }
 }
 
 /// Every page; empty when the parent does not exist.

@@ -2,7 +2,9 @@
 pub(crate) mod apply;
 mod client;
 mod edit;
+pub(crate) mod evidence;
 pub(crate) mod plan;
+mod signs;
 mod unnamed;
 mod wire;
 

@@ -11,11 +11,11 @@ use super::{
     revision::{Revision, State},
     service::Service,
     settle::settle,
-    starter::Starter,
+    starter::{Running, Starter},
     template,
 };
 use crate::{
-    gcp::{logging::Source, status::Code},
+    gcp::{access, repository_policy, status::Code},
     image::{Image, ImageError},
     router::{
         Backend, Started,
@@ -90,7 +90,7 @@ async fn first_instance(
         image,
         runtime,
         logs: parts.logs.clone(),
-        source: Mutex::new(Source::new(key, Some(name))),
+        running: Mutex::new(Running::new(key, name)),
     });
     let started = starter.bring_up(cancelled).await?;
     Ok(Up { digest, backend: Backend::new(name.to_owned(), settings, starter), started })
@@ -141,6 +141,7 @@ async fn resolve(service: &Service, template: &Value, digest: &mut Option<String
     let missing = |message: String, code| Failure { code, message, reason: Reason::Common("CONTAINER_MISSING") };
     let reference =
         Reference::parse(text).ok_or_else(|| missing(format!("Image '{text}' not found."), Code::NotFound))?;
+    readable(service, text, &reference.name)?;
     match service.parts.images.image(&reference.name, &reference.version).await {
         Ok(mut image) => {
             *digest = Some(format!("{}@{}", reference.name, image.digest));
@@ -156,4 +157,24 @@ async fn resolve(service: &Service, template: &Value, digest: &mut Option<String
             Err(missing(format!("Image '{text}' cannot be used: {why}"), Code::FailedPrecondition))
         }
     }
+}
+
+/// Cloud Run pulls as the project's service agent, not as whoever deploys.
+fn readable(service: &Service, text: &str, name: &str) -> Result<(), Failure> {
+    let (key, parts) = (&service.key, &service.parts);
+    let Some(repository) = access::repository(&parts.projects, name) else { return Ok(()) };
+    let other = repository.split('/').nth(1).unwrap_or_default();
+    let agent = repository_policy::service_agent(&key.project_number());
+    if other == key.project || repository_policy::agent_may_read(&parts.repositories, &repository, &agent) {
+        return Ok(());
+    }
+    let own = &key.project;
+    let agent = format!("Google Cloud Run Service Agent {agent}");
+    Err(Failure {
+        code: Code::PermissionDenied,
+        message: format!(
+            "{agent} must have permission to read the image, {text}. Ensure that the provided container image URL is correct and that the above account has permission to access the image. If you just enabled the Cloud Run API, the permissions might take a few minutes to propagate. Note that the image is from project [{other}], which is not the same as this project [{own}]. Permission must be granted to the {agent} from this project."
+        ),
+        reason: Reason::Common("CONTAINER_PERMISSION_DENIED"),
+    })
 }

@@ -20,6 +20,7 @@ mod services;
 mod settle;
 mod starter;
 mod store;
+mod system_log;
 mod template;
 mod update;
 
@@ -30,7 +31,7 @@ pub(crate) use self::{
 
 use std::sync::Arc;
 
-use super::{logging::Logs, operations::Operations};
+use super::{artifact_registry::Repositories, logging::Logs, operations::Operations, project::Projects};
 use crate::{iam::Iam, runtime::Runtime, server::activity::Activity, state::Images};
 
 /// What a service needs of the local cloud.
@@ -43,4 +44,6 @@ pub(crate) struct Parts {
     pub(crate) runtime: Result<Arc<dyn Runtime>, Arc<str>>,
     pub(crate) activity: Activity,
     pub(crate) operations: Arc<Operations>,
+    pub(crate) projects: Arc<Projects>,
+    pub(crate) repositories: Arc<Repositories>,
 }

@@ -1,26 +1,12 @@
 //! Who may do what with a service: getIamPolicy, setIamPolicy, testIamPermissions.
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::store::Store;
 use crate::gcp::{
     call::{Call, unimplemented},
-    status::{Code, Status},
+    policy,
+    status::Status,
 };
-
-/// <https://cloud.google.com/iam/docs/reference/rest/v1/Policy#Binding>
-const MEMBERS: [&str; 10] = [
-    "user:",
-    "serviceAccount:",
-    "group:",
-    "domain:",
-    "principal://",
-    "principalSet://",
-    "deleted:",
-    "projectOwner:",
-    "projectEditor:",
-    "projectViewer:",
-];
 
 pub(crate) fn handle(store: &Store, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
     let key = call.key();
@@ -34,65 +20,11 @@ pub(crate) fn handle(store: &Store, call: &Call<'_>, verb: &str) -> Result<Value
             call.authorize("run.services.setIamPolicy", &resource)?;
             let service = store.find(&key)?;
             let mut state = service.state();
-            let policy = replace(&state.policy, call.body.get("policy").unwrap_or(&Value::Null))?;
+            let policy = policy::replace(&state.policy, call.body.get("policy").unwrap_or(&Value::Null))?;
             state.policy.clone_from(&policy);
             Ok(policy)
         }
-        "testIamPermissions" => {
-            let asked = call.body["permissions"].as_array().into_iter().flatten();
-            let held: Vec<_> =
-                asked.filter(|name| name.as_str().is_some_and(|name| call.principal.may(name))).cloned().collect();
-            Ok(if held.is_empty() { json!({}) } else { json!({ "permissions": held }) })
-        }
+        "testIamPermissions" => Ok(policy::held(call)),
         _ => Err(unimplemented()),
-    }
-}
-
-/// The new policy, unless its etag is not the current one's.
-fn replace(current: &Value, given: &Value) -> Result<Value, Status> {
-    if let Some(etag) = given["etag"].as_str()
-        && current["etag"] != etag
-    {
-        return Err(Status::new(
-            Code::Aborted,
-            "There were concurrent policy changes. Please retry the whole read-modify-write with exponential backoff.",
-        ));
-    }
-    let bindings = given["bindings"].as_array().cloned().unwrap_or_default();
-    for binding in &bindings {
-        let role = binding["role"].as_str().unwrap_or_default();
-        if !role.starts_with("roles/") && !role.contains("/roles/") {
-            return Err(Status::invalid(format!("Role {role} is not supported for this resource.")));
-        }
-        for member in binding["members"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let known = matches!(member, "allUsers" | "allAuthenticatedUsers")
-                || MEMBERS.iter().any(|kind| member.starts_with(kind));
-            if !known {
-                return Err(Status::invalid(format!("Invalid member '{member}'.")));
-            }
-        }
-    }
-    let mut policy = json!({ "version": 1, "etag": STANDARD.encode(fastrand::u64(..).to_be_bytes()) });
-    if !bindings.is_empty() {
-        policy["bindings"] = json!(bindings);
-    }
-    Ok(policy)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_is_replaced_when_nobody_else_did() {
-        let current = json!({ "etag": "ACAB" });
-        let public = json!([{ "role": "roles/run.invoker", "members": ["allUsers"] }]);
-        let policy = replace(&current, &json!({ "etag": "ACAB", "bindings": public })).expect("current");
-        assert_eq!(policy["bindings"], public);
-        let stale = replace(&policy, &json!({ "etag": "ACAB" })).expect_err("stale");
-        assert_eq!(stale.code, Code::Aborted);
-        for wrong in [json!([{ "role": "x", "members": [] }]), json!([{ "role": "roles/x", "members": ["me"] }])] {
-            assert!(replace(&policy, &json!({ "bindings": wrong })).is_err(), "{wrong}");
-        }
     }
 }

@@ -1,5 +1,11 @@
 //! The startup probe: <https://cloud.google.com/run/docs/configuring/healthchecks#startup-probe-configuration>
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::body::Body;
 use http::{Request, header};
@@ -38,6 +44,33 @@ pub(super) enum Outcome {
     Cancelled,
 }
 
+/// Why one attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Miss {
+    /// The container ended first.
+    Cancelled,
+    /// Nothing listened, all the time that a connection may take.
+    Refused,
+    /// As before, and the check is by HTTP.
+    NotConnected,
+    /// It connected, and the answer was late.
+    Late,
+    /// It answered, and not as it must.
+    Answered,
+}
+
+impl Miss {
+    /// In the words of the log's second line; an answer has none.
+    pub(super) fn status(self) -> Option<&'static str> {
+        match self {
+            Self::Cancelled => Some("CANCELLED"),
+            Self::Refused | Self::Late => Some("DEADLINE_EXCEEDED"),
+            Self::NotConnected => Some("ERROR_CONNECTION_FAILED"),
+            Self::Answered => None,
+        }
+    }
+}
+
 impl Probe {
     /// From a container's `startupProbe`, whose defaults are filled in.
     pub(super) fn parse(probe: &Value) -> Option<Self> {
@@ -71,6 +104,13 @@ impl Probe {
         }
     }
 
+    pub(super) fn path(&self) -> Option<&str> {
+        match &self.action {
+            Action::Connect { .. } => None,
+            Action::Get { path, .. } => Some(path),
+        }
+    }
+
     /// `TCP`, `HTTP`: as the system's log names it.
     pub(super) fn kind(&self) -> &'static str {
         match &self.action {
@@ -84,7 +124,7 @@ impl Probe {
         &self,
         instance: &Arc<dyn Instance>,
         cancelled: &CancellationToken,
-        failed: impl Fn(u64),
+        failed: impl Fn(u64, Miss),
     ) -> Outcome {
         tokio::select! {
             biased;
@@ -94,14 +134,19 @@ impl Probe {
         }
     }
 
-    async fn attempts(&self, instance: &Arc<dyn Instance>, failed: impl Fn(u64)) -> Outcome {
+    async fn attempts(&self, instance: &Arc<dyn Instance>, failed: impl Fn(u64, Miss)) -> Outcome {
         tokio::time::sleep(self.delay).await;
         for attempt in 1..=self.failures {
             let begun = Instant::now();
-            if matches!(tokio::time::timeout(self.timeout, self.attempt(instance)).await, Ok(true)) {
-                return Outcome::Passed(attempt);
-            }
-            failed(attempt);
+            let connected = AtomicBool::new(false);
+            let miss = match tokio::time::timeout(self.timeout, self.attempt(instance, &connected)).await {
+                Ok(true) => return Outcome::Passed(attempt),
+                Ok(false) => Miss::Answered,
+                Err(_) if connected.load(Ordering::Relaxed) => Miss::Late,
+                Err(_) if self.path().is_some() => Miss::NotConnected,
+                Err(_) => Miss::Refused,
+            };
+            failed(attempt, miss);
             if attempt < self.failures {
                 tokio::time::sleep_until(begun + self.period).await;
             }
@@ -109,7 +154,7 @@ impl Probe {
         Outcome::Failed
     }
 
-    async fn attempt(&self, instance: &Arc<dyn Instance>) -> bool {
+    async fn attempt(&self, instance: &Arc<dyn Instance>, connected: &AtomicBool) -> bool {
         let mut pause = RETRY;
         let stream = loop {
             match instance.connect(self.port()).await {
@@ -118,6 +163,7 @@ impl Probe {
             }
             pause = (pause * 2).min(RETRY_MAX);
         };
+        connected.store(true, Ordering::Relaxed);
         match &self.action {
             Action::Connect { .. } => true,
             Action::Get { port, path, headers } => get(stream, *port, path, headers).await.unwrap_or(false),

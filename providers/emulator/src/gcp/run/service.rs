@@ -18,7 +18,10 @@ use super::{
     owner::Gate,
     revision::Revision,
 };
-use crate::router::{Entry, Front, Routes};
+use crate::{
+    gcp::policy,
+    router::{Entry, Front, Routes},
+};
 
 const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
 
@@ -115,7 +118,7 @@ impl Service {
             ready: Since::now(Condition::Reconciling),
             routes_ready: Since::now(Condition::Reconciling),
             configurations_ready: Since::now(Condition::Reconciling),
-            policy: json!({ "etag": "ACAB" }),
+            policy: policy::empty(),
             pending: Vec::new(),
             main: None,
             tags: BTreeMap::new(),

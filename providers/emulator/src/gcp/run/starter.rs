@@ -2,30 +2,32 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     condition::{Failure, Reason},
     names::Key,
-    probe::{Outcome, Probe},
+    probe::{Miss, Outcome, Probe},
+    system_log::{Probed, SystemLog},
     template,
 };
 use crate::{
     gcp::{
-        logging::{Logs, Severity, Source},
+        logging::{Logs, Source},
         status::Code,
     },
     image::Image,
     router::{Start, Started},
-    runtime::{Exit, Launch, LaunchError, Runtime, Stream},
+    runtime::{Exit, Instance, Launch, LaunchError, Line, Runtime, Stream},
 };
 
 /// Instances are numbered over all services: their names are folders of the runtime.
@@ -33,7 +35,9 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 /// Lines on their way into the log; a container that writes faster waits.
 const PENDING_LINES: usize = 1024;
 /// For an instance that was cancelled while it started.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(1);
+/// For what a container wrote before its end.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 pub(super) struct Starter {
     pub(super) key: Key,
@@ -43,7 +47,20 @@ pub(super) struct Starter {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) logs: Arc<Logs>,
     /// The instance that runs now.
-    pub(super) source: Mutex<Source>,
+    pub(super) running: Mutex<Running>,
+}
+
+/// One instance, and whose its log entries are.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    source: Source,
+    instance: Option<Weak<dyn Instance>>,
+}
+
+impl Running {
+    pub(super) fn new(key: &Key, revision: &str) -> Self {
+        Self { source: Source::new(key, Some(revision)), instance: None }
+    }
 }
 
 impl fmt::Debug for Starter {
@@ -59,8 +76,10 @@ impl Start for Starter {
     }
 
     fn died(&self, exit: Exit) {
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.log_exit(&source, exit);
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let instance = running.instance.and_then(|instance| instance.upgrade());
+        let used = instance.and_then(|instance| instance.out_of_memory());
+        self.log(&running.source).ended(exit, self.memory(), used);
     }
 }
 
@@ -71,59 +90,66 @@ impl Starter {
         if cancelled.is_cancelled() {
             return Err(unwanted());
         }
-        let source = Source::new(&self.key, Some(&self.revision));
-        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source.clone();
-        self.logs.system(&source, Severity::Info, "Starting new instance.");
-        if let Some(user) = self.image.config.user.as_ref().filter(|user| !matches!(user.as_str(), "0" | "root")) {
-            let text = format!("The local cloud runs the container as root, not as the image's user '{user}'.");
-            self.logs.system(&source, Severity::Warning, &text);
-        }
-        if (self.image.os.as_str(), self.image.architecture.as_str()) != ("linux", "amd64") {
-            let Image { os, architecture, .. } = &self.image;
-            let text = format!(
-                "The image is for {os}/{architecture}, which only the local cloud runs: Cloud Run needs linux/amd64."
-            );
-            self.logs.system(&source, Severity::Warning, &text);
-        }
-        let instance =
-            self.runtime.launch(self.launch(&source)).await.map_err(|error| self.not_launched(&source, error))?;
+        let running = Running::new(&self.key, &self.revision);
+        let source = running.source.clone();
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
+        let log = self.log(&source);
+        log.starting();
+        self.differences(log);
+        let (output, lines) = self.output(&source);
+        let instance = self.runtime.launch(self.launch(output)).await.map_err(|error| self.not_launched(log, error))?;
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).instance = Some(Arc::downgrade(&instance));
         let port = template::port(&self.template);
         let container = template::ingress(&self.template).unwrap_or(&Value::Null);
         let skipped = self.template["healthCheckDisabled"] == true;
         let Some(probe) = container.get("startupProbe").and_then(Probe::parse).filter(|_| !skipped) else {
             return Ok(Started { instance, port });
         };
-        let name = self.container_name(container);
-        let kind =
-            format!("{}STARTUP {} probe", if is_default(&probe, container) { "Default " } else { "" }, probe.kind());
-        let place = format!("for container \"{name}\" on port {}.", probe.port());
-        let outcome = probe
-            .run(&instance, cancelled, |attempt| {
-                let plural = if attempt == 1 { "time" } else { "times" };
-                let text = format!("{kind} failed {attempt} {plural} consecutively {place}");
-                self.logs.system(&source, Severity::Error, &text);
-            })
-            .await;
-        let failure = match outcome {
+        let default = is_default(&probe, container);
+        let probed = Probed::new(&probe, default, &self.container_name(container));
+        let missed = |attempt, miss| log.missed(&probed, attempt, attempt == probe.failures, miss);
+        let failure = match probe.run(&instance, cancelled, missed).await {
             Outcome::Passed(attempts) => {
-                let plural = if attempts == 1 { "attempt" } else { "attempts" };
-                let text = format!("{kind} succeeded after {attempts} {plural} {place}");
-                self.logs.system(&source, Severity::Info, &text);
+                log.passed(&probed, attempts);
                 return Ok(Started { instance, port });
             }
             Outcome::Exited(exit) => {
-                self.log_exit(&source, exit);
-                self.logs.system(&source, Severity::Error, &format!("{kind} failed 1 time consecutively {place}"));
-                self.unhealthy(is_default(&probe, container))
+                // What it wrote comes before what is said of its end.
+                let _ = tokio::time::timeout(LAST_LINES, lines).await;
+                let used = instance.out_of_memory();
+                log.ended(exit, self.memory(), used);
+                log.missed(&probed, 1, true, Miss::Cancelled);
+                if used.is_some() { self.out_of_memory() } else { self.unhealthy(default) }
             }
-            Outcome::Failed => self.unhealthy(is_default(&probe, container)),
+            Outcome::Failed => self.unhealthy(default),
             Outcome::Cancelled => unwanted(),
         };
         instance.stop(GRACE).await;
         Err(failure)
     }
 
-    fn launch(&self, source: &Source) -> Launch {
+    fn log<'a>(&'a self, source: &'a Source) -> SystemLog<'a> {
+        SystemLog { logs: &self.logs, source }
+    }
+
+    fn memory(&self) -> Option<u64> {
+        template::memory_bytes(&self.template)
+    }
+
+    /// What the local cloud does otherwise than Cloud Run is said, and not left out in silence.
+    fn differences(&self, log: SystemLog<'_>) {
+        let Image { os, architecture, config, .. } = &self.image;
+        if let Some(user) = config.user.as_ref().filter(|user| !matches!(user.as_str(), "0" | "root")) {
+            log.warning(&format!("The local cloud runs the container as root, not as the image's user '{user}'."));
+        }
+        if (os.as_str(), architecture.as_str()) != ("linux", "amd64") {
+            log.warning(&format!(
+                "The image is for {os}/{architecture}, which only the local cloud runs: Cloud Run needs linux/amd64."
+            ));
+        }
+    }
+
+    fn launch(&self, output: mpsc::Sender<Line>) -> Launch {
         let container = template::ingress(&self.template).unwrap_or(&Value::Null);
         let texts = |field: &str| -> Vec<String> {
             let values = container[field].as_array().into_iter().flatten();
@@ -148,21 +174,21 @@ impl Starter {
             env,
             working_dir: container["workingDir"].as_str().map(str::to_owned),
             port: template::port(&self.template),
-            memory: template::memory_bytes(&self.template),
-            output: self.output(source),
+            memory: self.memory(),
+            output,
         }
     }
 
-    /// Every line into the log.
-    fn output(&self, source: &Source) -> mpsc::Sender<crate::runtime::Line> {
-        let (sender, mut lines) = mpsc::channel::<crate::runtime::Line>(PENDING_LINES);
+    /// Every line into the log; the task ends with the last one.
+    fn output(&self, source: &Source) -> (mpsc::Sender<Line>, JoinHandle<()>) {
+        let (sender, mut lines) = mpsc::channel::<Line>(PENDING_LINES);
         let (logs, source) = (self.logs.clone(), source.clone());
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             while let Some(line) = lines.recv().await {
                 logs.line(&source, line.stream == Stream::Stderr, &line.text);
             }
         });
-        sender
+        (sender, task)
     }
 
     /// An unnamed container is called after its service.
@@ -170,19 +196,10 @@ impl Starter {
         container["name"].as_str().map_or_else(|| format!("{}-1", self.key.service), str::to_owned)
     }
 
-    fn log_exit(&self, source: &Source, exit: Exit) {
-        let text = match exit {
-            Exit { code: Some(code), .. } => format!("Container called exit({code})."),
-            Exit { signal: Some(signal), .. } => format!("Container terminated on signal {signal}."),
-            Exit { .. } => "Container terminated.".to_owned(),
-        };
-        self.logs.system(source, Severity::Warning, &text);
-    }
-
-    fn not_launched(&self, source: &Source, error: LaunchError) -> Failure {
+    fn not_launched(&self, log: SystemLog<'_>, error: LaunchError) -> Failure {
         match error {
             LaunchError::Exec(text) => {
-                self.logs.system(source, Severity::Error, &format!("Application failed to start: {text}"));
+                log.not_started(&text);
                 self.unhealthy(true)
             }
             LaunchError::Image(text) => Failure {
@@ -208,17 +225,32 @@ impl Starter {
         } else {
             "The user-provided container failed the configured startup probe checks.".to_owned()
         };
-        let logs = format!(
-            "https://console.cloud.google.com/logs/viewer?project={}&resource=cloud_run_revision/service_name/{}/revision_name/{}",
-            self.key.project, self.key.service, self.revision
-        );
         Failure {
             code: Code::FailedPrecondition,
             message: format!(
-                "{what} Logs for this revision might contain more information.\n\nLogs URL: {logs}\nFor more troubleshooting guidance, see https://cloud.google.com/run/docs/troubleshooting#container-failed-to-start"
+                "{what} Logs for this revision might contain more information.\n\nLogs URL: {}\nFor more troubleshooting guidance, see https://cloud.google.com/run/docs/troubleshooting#container-failed-to-start",
+                self.logs_url()
             ),
             reason: Reason::Revision("HEALTH_CHECK_CONTAINER_ERROR"),
         }
+    }
+
+    fn out_of_memory(&self) -> Failure {
+        Failure {
+            code: Code::FailedPrecondition,
+            message: format!(
+                "The user-provided container ran out of memory. Logs for this revision might contain more information; consider increasing the memory limit.\n\nLogs URL: {}",
+                self.logs_url()
+            ),
+            reason: Reason::Revision("HEALTH_CHECK_CONTAINER_ERROR"),
+        }
+    }
+
+    fn logs_url(&self) -> String {
+        format!(
+            "https://console.cloud.google.com/logs/viewer?project={}&resource=cloud_run_revision/service_name/{}/revision_name/{}",
+            self.key.project, self.key.service, self.revision
+        )
     }
 }
 
@@ -242,10 +274,7 @@ fn is_default(probe: &Probe, container: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        image::ImageConfig,
-        runtime::{Instance, RuntimeKind},
-    };
+    use crate::{image::ImageConfig, runtime::RuntimeKind};
 
     #[derive(Debug)]
     struct Broken;
@@ -265,7 +294,7 @@ mod tests {
     async fn what_is_no_longer_wanted_is_not_launched() {
         let key = Key { project: "p".to_owned(), location: "l".to_owned(), service: "s".to_owned() };
         let starter = Starter {
-            source: Mutex::new(Source::new(&key, None)),
+            running: Mutex::new(Running::new(&key, "s-1")),
             key,
             revision: "s-1".to_owned(),
             template: Value::Null,

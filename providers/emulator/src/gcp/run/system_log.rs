@@ -1,0 +1,95 @@
+//! What Cloud Run writes of an instance into the system's log, in its own words: they are what tells why a revision
+//! failed. The texts are from public reports; what was not seen is in docs/doubts.md.
+use super::probe::{Miss, Probe};
+use crate::{
+    gcp::logging::{Logs, Severity, Source},
+    runtime::Exit,
+};
+
+const MEBIBYTE: u64 = 1 << 20;
+
+/// One instance's part of the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SystemLog<'a> {
+    pub(super) logs: &'a Logs,
+    pub(super) source: &'a Source,
+}
+
+/// A startup probe as the log names it.
+#[derive(Clone, Debug)]
+pub(super) struct Probed {
+    /// `Default STARTUP TCP probe`.
+    what: String,
+    /// `for container "hello-1" on port 8080`.
+    place: String,
+}
+
+impl Probed {
+    pub(super) fn new(probe: &Probe, default: bool, container: &str) -> Self {
+        let default = if default { "Default " } else { "" };
+        let path = probe.path().map_or_else(String::new, |path| format!(" path \"{path}\""));
+        Self {
+            what: format!("{default}STARTUP {} probe", probe.kind()),
+            place: format!("for container \"{container}\" on port {}{path}.", probe.port()),
+        }
+    }
+}
+
+impl SystemLog<'_> {
+    fn write(&self, severity: Severity, text: &str) {
+        self.logs.system(self.source, severity, text);
+    }
+
+    pub(super) fn starting(&self) {
+        self.write(
+            Severity::Info,
+            "Starting new instance. Reason: DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split adjustment, or deployment health check.",
+        );
+    }
+
+    /// What only the local cloud does.
+    pub(super) fn warning(&self, text: &str) {
+        self.write(Severity::Warning, text);
+    }
+
+    pub(super) fn not_started(&self, why: &str) {
+        self.write(Severity::Error, &format!("Application failed to start: {why}"));
+    }
+
+    pub(super) fn passed(&self, probed: &Probed, attempts: u64) {
+        let plural = if attempts == 1 { "attempt" } else { "attempts" };
+        self.write(Severity::Info, &format!("{} succeeded after {attempts} {plural} {}", probed.what, probed.place));
+    }
+
+    /// After the last attempt the instance is given up.
+    pub(super) fn missed(&self, probed: &Probed, attempt: u64, last: bool, miss: Miss) {
+        let plural = if attempt == 1 { "time" } else { "times" };
+        let mut text = format!("{} failed {attempt} {plural} consecutively {}", probed.what, probed.place);
+        if last {
+            text += " The instance was not started.";
+        }
+        if let Some(status) = miss.status() {
+            text += &format!("\nConnection failed with status {status}.");
+        }
+        self.write(Severity::Error, &text);
+    }
+
+    /// `used` is what the container had, in bytes, when it was ended for it.
+    pub(super) fn ended(&self, exit: Exit, limit: Option<u64>, used: Option<u64>) {
+        if let (Some(limit), Some(used)) = (limit, used) {
+            let limit = limit.div_ceil(MEBIBYTE);
+            // What did not fit any more is not in the kernel's count.
+            let used = used.div_ceil(MEBIBYTE).max(limit + 1);
+            let text = format!(
+                "Memory limit of {limit} MiB exceeded with {used} MiB used. Consider increasing the memory limit, see https://cloud.google.com/run/docs/configuring/memory-limits"
+            );
+            self.write(Severity::Error, &text);
+        }
+        let text = match exit {
+            Exit { code: Some(code), .. } => format!("Container called exit({code})."),
+            Exit { signal: Some(signal), .. } => format!("Container terminated on signal {signal}."),
+            Exit { .. } => "Container terminated.".to_owned(),
+        };
+        self.write(Severity::Warning, &text);
+    }
+}
