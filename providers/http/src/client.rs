@@ -31,6 +31,9 @@ pub struct ClientOptions {
     pub retry: RetryPolicy,
 }
 
+/// Of an answer whose success would have been taken piece by piece.
+const LONGEST_REFUSAL: usize = 1 << 20;
+
 /// Sends requests. Cheap to clone; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -65,6 +68,39 @@ impl std::fmt::Debug for Body {
     }
 }
 
+/// Takes a body piece by piece, with the status that it came under.
+pub type Take = Arc<dyn Fn(StatusCode, &[u8]) -> Result<()> + Send + Sync>;
+
+/// What becomes of an answer's body.
+#[derive(Clone)]
+enum Keep {
+    /// It is held in memory, up to so many bytes; a longer one is an error.
+    Whole { most: usize },
+    /// A success goes on piece by piece, and is not kept.
+    Pieces(Take),
+}
+
+impl std::fmt::Debug for Keep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole { most } => write!(f, "Whole({most})"),
+            Self::Pieces(_) => f.write_str("Pieces"),
+        }
+    }
+}
+
+/// Why a body did not come whole.
+enum Broken {
+    Connection(reqwest::Error),
+    Refused(Error),
+}
+
+impl From<reqwest::Error> for Broken {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Connection(error)
+    }
+}
+
 /// Turns an answer that is not a success into an error; a cloud reads its own error body here.
 pub type Classify = fn(&Response) -> Error;
 
@@ -82,6 +118,7 @@ pub struct Request {
     accept: &'static [u16],
     timeout: Option<Duration>,
     once: bool,
+    keep: Keep,
 }
 
 impl Request {
@@ -100,6 +137,7 @@ impl Request {
             accept: &[],
             timeout: Some(Duration::from_secs(60)),
             once: false,
+            keep: Keep::Whole { most: usize::MAX },
         }
     }
     /// Adds `name=value` to the query.
@@ -156,6 +194,18 @@ impl Request {
     #[must_use]
     pub fn accept(mut self, statuses: &'static [u16]) -> Self {
         self.accept = statuses;
+        self
+    }
+    /// Refuses an answer whose body has more bytes: for servers that nobody vouches for.
+    #[must_use]
+    pub fn at_most(mut self, bytes: usize) -> Self {
+        self.keep = Keep::Whole { most: bytes };
+        self
+    }
+    /// Hands the body of a success on piece by piece; the answer then has none. Memory does not depend on its size.
+    #[must_use]
+    pub fn pieces(mut self, take: Take) -> Self {
+        self.keep = Keep::Pieces(take);
         self
     }
     /// The time for one attempt, from connecting to the last byte; `None` for a long upload.
@@ -282,12 +332,13 @@ impl Client {
         let sent = async {
             let response = builder.send().await?;
             let (status, headers) = (response.status(), response.headers().clone());
-            Ok::<_, reqwest::Error>((status, headers, response.bytes().await?))
+            Ok::<_, Broken>((status, headers, read(response, &request.keep).await?))
         };
         let answer = bounded(cx, &format!("{} {}", info.method, info.url), sent).await?;
         let (status, headers, body) = match answer {
             Ok(answer) => answer,
-            Err(error) => return Err(unanswered(error, request.idempotent, info)),
+            Err(Broken::Connection(error)) => return Err(unanswered(error, request.idempotent, info)),
+            Err(Broken::Refused(error)) => return Err(error.with_request(info)),
         };
         tracing::debug!(method = info.method, url = info.url, status = status.as_u16(), attempt, "answered");
         info.status = Some(status.as_u16());
@@ -310,6 +361,31 @@ impl Client {
         }
         Err(error)
     }
+}
+
+async fn read(mut response: reqwest::Response, keep: &Keep) -> Result<Bytes, Broken> {
+    let status = response.status();
+    let most = match keep {
+        Keep::Pieces(take) if status.is_success() => {
+            while let Some(piece) = response.chunk().await? {
+                take(status, &piece).map_err(Broken::Refused)?;
+            }
+            return Ok(Bytes::new());
+        }
+        // Whatever says no has few words.
+        Keep::Pieces(_) => LONGEST_REFUSAL,
+        Keep::Whole { most: usize::MAX } => return Ok(response.bytes().await?),
+        Keep::Whole { most } => *most,
+    };
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await? {
+        if body.len() + piece.len() > most {
+            let error = Error::new(ErrorKind::Unclassified, format!("the answer is longer than {most} bytes"));
+            return Err(Broken::Refused(error));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.into())
 }
 
 fn without_empty_query(mut url: Url) -> Url {
