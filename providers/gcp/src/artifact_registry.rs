@@ -23,17 +23,34 @@ const BASE: &str = "https://artifactregistry.googleapis.com/v1";
 /// The repository that images go to when the file names none.
 const DEFAULT_REPOSITORY: &str = "carrack";
 
-/// `LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/…`.
+/// Hosts of Container Registry: each is one repository of a project, named as the host, in this location.
+/// <https://cloud.google.com/artifact-registry/docs/transition/setup-gcr-repo>
+const CONTAINER_REGISTRY: [(&str, &str); 4] =
+    [("gcr.io", "us"), ("us.gcr.io", "us"), ("eu.gcr.io", "europe"), ("asia.gcr.io", "asia")];
+
+/// `LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/…` or `gcr.io/PROJECT/…`.
+#[derive(Debug, PartialEq, Eq)]
 struct Place<'a> {
     location: &'a str,
-    project: &'a str,
+    project: String,
     repository: &'a str,
 }
 
 fn place(image: &ImageRef) -> Option<Place<'_>> {
     let mut parts = image.repository().split('/');
-    let location = parts.next()?.strip_suffix("-docker.pkg.dev")?;
-    Some(Place { location, project: parts.next()?, repository: parts.next()? })
+    let host = parts.next()?;
+    let mut project = parts.next()?.to_owned();
+    // A project of a domain: `example.com:apps` is `example.com/apps` in the name of an image.
+    // https://cloud.google.com/artifact-registry/docs/docker/names#domain
+    if project.contains('.') {
+        project = format!("{project}:{}", parts.next()?);
+    }
+    if let Some((repository, location)) = CONTAINER_REGISTRY.iter().find(|(known, _)| *known == host) {
+        // There is an image in it.
+        parts.next()?;
+        return Some(Place { location, project, repository });
+    }
+    Some(Place { location: host.strip_suffix("-docker.pkg.dev")?, project, repository: parts.next()? })
 }
 
 /// `gcr.io` names are served by Artifact Registry:
@@ -46,7 +63,8 @@ fn is_google(image: &ImageRef) -> bool {
 #[async_trait]
 impl Registry for CloudRun {
     fn default_repository(&self, image: &str) -> String {
-        format!("{}-docker.pkg.dev/{}/{DEFAULT_REPOSITORY}/{image}", self.region, self.project)
+        let project = self.project.replace(':', "/");
+        format!("{}-docker.pkg.dev/{project}/{DEFAULT_REPOSITORY}/{image}", self.region)
     }
 
     async fn login(&self, cx: &Ctx, image: &ImageRef) -> Result<Option<RegistryAuth>> {
@@ -95,10 +113,23 @@ mod tests {
 
     #[test]
     fn places() {
-        let image = ImageRef("us-central1-docker.pkg.dev/p/apps/hello@sha256:00".into());
-        let found = place(&image).expect("a place");
-        assert_eq!((found.location, found.project, found.repository), ("us-central1", "p", "apps"));
-        assert!(place(&ImageRef("gcr.io/p/hello".into())).is_none());
+        for (image, expected) in [
+            ("us-central1-docker.pkg.dev/p/apps/hello@sha256:00", Some(("us-central1", "p", "apps"))),
+            ("us-docker.pkg.dev/p/apps/team/hello", Some(("us", "p", "apps"))),
+            ("us-docker.pkg.dev/example.com/p/apps/hello", Some(("us", "example.com:p", "apps"))),
+            ("gcr.io/p/hello:v1", Some(("us", "p", "gcr.io"))),
+            ("us.gcr.io/p/team/hello", Some(("us", "p", "us.gcr.io"))),
+            ("eu.gcr.io/example.com/p/hello", Some(("europe", "example.com:p", "eu.gcr.io"))),
+            ("asia.gcr.io/p/hello", Some(("asia", "p", "asia.gcr.io"))),
+            ("gcr.io/p", None),
+            ("mirror.gcr.io/library/alpine", None),
+            ("docker.io/library/alpine", None),
+        ] {
+            let image = ImageRef(image.into());
+            let found = place(&image).map(|found| (found.location, found.project, found.repository));
+            let expected = expected.map(|(location, project, repository)| (location, project.to_owned(), repository));
+            assert_eq!(found, expected, "{}", image.0);
+        }
         assert!(is_google(&ImageRef("eu.gcr.io/p/hello".into())));
         assert!(!is_google(&ImageRef("evilgcr.io/p/hello".into())));
     }

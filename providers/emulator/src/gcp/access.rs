@@ -13,6 +13,17 @@ const CONTAINER_REGISTRY: [(&str, &str); 4] =
     [("gcr.io", "us"), ("us.gcr.io", "us"), ("eu.gcr.io", "europe"), ("asia.gcr.io", "asia")];
 const HOST_SUFFIX: &str = "-docker.pkg.dev";
 
+/// Where the repository of one of these hosts is; its name is the host's.
+pub(crate) fn container_registry(host: &str) -> Option<&'static str> {
+    CONTAINER_REGISTRY.iter().find(|(known, _)| *known == host).map(|(_, location)| *location)
+}
+
+/// A repository as `docker push` names it. A project of a domain has a `/` there.
+/// <https://cloud.google.com/artifact-registry/docs/docker/names>
+pub(crate) fn registry_uri(location: &str, project: &str, repository: &str) -> String {
+    format!("{location}{HOST_SUFFIX}/{}/{repository}", project.replace(':', "/"))
+}
+
 #[derive(Debug)]
 pub(crate) struct RegistryAccess {
     pub(crate) iam: Arc<Iam>,
@@ -23,7 +34,7 @@ pub(crate) struct RegistryAccess {
 /// Whether requests to this host are the registry's.
 pub(crate) fn is_registry(host: &str) -> bool {
     host.strip_suffix(HOST_SUFFIX).is_some_and(|region| !region.is_empty() && !region.contains('.'))
-        || CONTAINER_REGISTRY.iter().any(|(known, _)| *known == host)
+        || container_registry(host).is_some()
 }
 
 impl Access for RegistryAccess {
@@ -41,12 +52,16 @@ impl Access for RegistryAccess {
     }
 }
 
-/// `HOST/PROJECT/REPO/IMAGE` -> `projects/PROJECT/locations/L/repositories/REPO`.
+/// `HOST/PROJECT/REPO/IMAGE`, or `gcr.io/PROJECT/IMAGE` -> `projects/PROJECT/locations/L/repositories/REPO`.
 pub(crate) fn repository(projects: &Projects, name: &str) -> Option<String> {
     let (host, rest) = name.split_once('/')?;
     let mut parts = rest.split('/');
-    let project = projects.resolve(parts.next()?);
-    if let Some((host, location)) = CONTAINER_REGISTRY.iter().find(|(known, _)| *known == host) {
+    let mut project = parts.next()?.to_owned();
+    if project.contains('.') {
+        project = format!("{project}:{}", parts.next()?);
+    }
+    let project = projects.resolve(&project);
+    if let Some(location) = container_registry(host) {
         return Some(format!("projects/{project}/locations/{location}/repositories/{host}"));
     }
     let location = host.strip_suffix(HOST_SUFFIX)?;
@@ -108,7 +123,15 @@ mod tests {
         ] {
             assert_eq!(is_registry(host), yes, "{host}");
         }
-        let name = repository(&Projects::default(), "eu.gcr.io/p/hello");
-        assert_eq!(name.as_deref(), Some("projects/p/locations/europe/repositories/eu.gcr.io"));
+        for (name, expected) in [
+            ("gcr.io/p/hello", "projects/p/locations/us/repositories/gcr.io"),
+            ("us.gcr.io/p/hello", "projects/p/locations/us/repositories/us.gcr.io"),
+            ("eu.gcr.io/p/team/hello", "projects/p/locations/europe/repositories/eu.gcr.io"),
+            ("asia.gcr.io/p/hello", "projects/p/locations/asia/repositories/asia.gcr.io"),
+            ("gcr.io/example.com/p/hello", "projects/example.com:p/locations/us/repositories/gcr.io"),
+            ("us-docker.pkg.dev/p/r/team/hello", "projects/p/locations/us/repositories/r"),
+        ] {
+            assert_eq!(repository(&Projects::default(), name).as_deref(), Some(expected));
+        }
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    access::{container_registry, registry_uri},
     call::{Call, page, unimplemented},
     operations::Operations,
     policy, repository_policy,
@@ -96,7 +97,7 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
     let parent = call.parent();
     call.authorize("artifactregistry.repositories.create", &parent)?;
     let id = call.query.get("repositoryId").map(String::as_str).unwrap_or_default();
-    if !is_name(id) {
+    if !is_name(id) && container_registry(id) != Some(&*call.parameter(1)) {
         return Err(Status::invalid(
             "The repository id must start with a lowercase letter, may use lowercase letters, numbers and hyphens, must not end with a hyphen, and has 63 characters at most.",
         ));
@@ -121,7 +122,7 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
         ("mode", json!("STANDARD_REPOSITORY")),
         ("createTime", json!(now)),
         ("updateTime", json!(now)),
-        ("registryUri", json!(format!("{}-docker.pkg.dev/{}/{id}", call.parameter(1), call.project))),
+        ("registryUri", json!(registry_uri(&call.parameter(1), &call.project, id))),
     ] {
         repository[field] = value;
     }

@@ -104,6 +104,23 @@ async fn repositories_come_and_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repositories_of_container_registry_are_named_as_their_hosts() {
+    let local = Local::start();
+    let create = async |location: &str, id: &str| {
+        let parent = format!("/v1/projects/local/locations/{location}/repositories");
+        local.call(Method::POST, &format!("{parent}?repositoryId={id}"), Some(json!({ "format": "DOCKER" }))).await.0
+    };
+    for (location, id) in [("us", "gcr.io"), ("us", "us.gcr.io"), ("europe", "eu.gcr.io"), ("asia", "asia.gcr.io")] {
+        assert_eq!(create(location, id).await, 200, "{location} {id}");
+        let (_, repository) = local.get(&format!("/v1/projects/local/locations/{location}/repositories/{id}")).await;
+        assert_eq!(repository["registryUri"], format!("{location}-docker.pkg.dev/local/{id}"));
+    }
+    for (location, id) in [("us-central1", "gcr.io"), ("us", "eu.gcr.io"), ("us", "x.gcr.io")] {
+        assert_eq!(create(location, id).await, 400, "{location} {id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_is_logged() {
     let local = Local::start();
     let service = local.deployed("hello").await;
