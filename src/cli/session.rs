@@ -1,8 +1,16 @@
 //! What every command starts from: the file, the target, the connection, the output.
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use carrack_core::{
-    Error, ErrorKind, Result, capability::check, event::Ctx, plan::ResourceRef, receipt::Stamp, spec::ProviderId,
+    Error, ErrorKind, Result,
+    capability::check,
+    event::Ctx,
+    plan::ResourceRef,
+    receipt::Stamp,
+    spec::{ImageRef, ProviderId},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -17,9 +25,12 @@ use super::{
     ui::{self, Ui},
 };
 use crate::{
-    config::{BuildConfig, ImageSource, Loaded, Resolved, Source, load},
-    image::{self, Base, BuildSpec, FileCopy, Platform},
-    ops::deploy::{Image, Request},
+    config::{BuildConfig, ImageSource, Loaded, Resolved, SCRATCH, Source, load},
+    image::{self, Base, BuildSpec, DockerConfig, FileCopy, Platform},
+    ops::{
+        deploy::{Image, Request},
+        registries::Registries,
+    },
     registry::{Access, Connection, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place, capabilities, connect},
 };
 
@@ -172,6 +183,16 @@ impl Session {
             ))
     }
 
+    /// How registries are reached.
+    pub(super) fn ways(&self, connection: &Connection) -> Registries {
+        Registries {
+            provider: Arc::clone(&connection.provider),
+            http: connection.http.clone(),
+            outside: connection.outside.clone(),
+            docker: self.environment.docker_config().map(DockerConfig::at).unwrap_or_default(),
+        }
+    }
+
     /// Stamps receipts with the commit of the file's folder.
     pub(super) async fn stamp(&mut self) {
         let folder =
@@ -209,7 +230,10 @@ impl Session {
         BuildSpec {
             name: config.name.clone(),
             run: config.run.clone(),
-            base: Base::Scratch,
+            base: match config.base.as_str() {
+                SCRATCH => Base::Scratch,
+                name => Base::Image(ImageRef(name.to_owned())),
+            },
             files: config.files.iter().map(|file| FileCopy { from: file.from.clone(), to: file.to.clone() }).collect(),
             entrypoint: config.entrypoint.clone(),
             cmd: config.cmd.clone(),
@@ -254,11 +278,12 @@ impl Session {
         &self,
         project: &Project,
         connection: &'a Connection,
+        ways: &'a Registries,
         image: Option<String>,
     ) -> Result<Request<'a>, Failure> {
         Ok(Request {
             provider: &*connection.provider,
-            http: &connection.http,
+            ways,
             name: project.resolved.name.clone(),
             deploy: project.resolved.deploy.clone(),
             image: self.image(project, connection, image)?,
@@ -267,7 +292,7 @@ impl Session {
 
     fn image(&self, project: &Project, connection: &Connection, image: Option<String>) -> Result<Image, Failure> {
         if let Some(text) = image {
-            return Ok(Image::Ref(carrack_core::spec::ImageRef(text)));
+            return Ok(Image::Ref(ImageRef(text)));
         }
         Ok(match &project.resolved.image {
             None => Image::Keep,

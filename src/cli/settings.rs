@@ -62,6 +62,13 @@ impl Environment {
         Ok(Some(Access::Endpoint { endpoint, token: token.to_owned() }))
     }
 
+    /// Docker's own file of credentials: <https://docs.docker.com/reference/cli/docker/#configuration-files>.
+    pub(super) fn docker_config(&self) -> Option<PathBuf> {
+        let folder = self.get("DOCKER_CONFIG").map(PathBuf::from);
+        let folder = folder.or_else(|| Some(PathBuf::from(self.get("HOME")?).join(".docker")))?;
+        Some(folder.join("config.json"))
+    }
+
     /// Where the local cloud and built images are kept: `CARRACK_STATE_DIR`, else the user's state folder.
     pub(super) fn state_dir(&self) -> Result<PathBuf> {
         if let Some(dir) = self.get("CARRACK_STATE_DIR") {

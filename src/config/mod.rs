@@ -30,3 +30,4 @@ pub use load::{Loaded, Source, load};
 pub use resolve::{BuildConfig, BuildFile, ImageSource, Resolved, Target};
 pub use schema::json_schema;
 pub use template::{TemplateOptions, template};
+pub use values::SCRATCH;

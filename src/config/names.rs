@@ -76,6 +76,15 @@ pub(crate) fn image_reference(text: &str) -> Result<ImageRef, Invalid> {
     Ok(image)
 }
 
+/// An image to start from: `HOST/PATH`, with a tag or a digest where it has one.
+pub(crate) fn base(text: &str) -> Result<ImageRef, Invalid> {
+    let image = ImageRef(text.to_owned());
+    if image.repository() == text && repository_parts(text).is_ok() {
+        return Ok(image);
+    }
+    image_reference(text).map_err(|invalid| Invalid { message: format!("invalid base `{text}`"), ..invalid })
+}
+
 /// `HOST/PATH`: where images are pushed.
 pub(crate) fn repository(text: &str) -> Result<(), Invalid> {
     repository_parts(text).map_err(|reason| {

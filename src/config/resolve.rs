@@ -13,6 +13,7 @@ use super::{
     read::At,
     rules::{DEFAULT_FAILURES, DEFAULT_PERIOD, DEFAULT_TIMEOUT},
     schema::{self, File, Words},
+    values::SCRATCH,
 };
 
 /// What the file says for one target.
@@ -45,7 +46,7 @@ pub struct BuildConfig {
     pub name: String,
     /// A command for the shell, run in `directory` before the files are taken.
     pub run: Option<String>,
-    /// What the image starts from: `scratch`.
+    /// What the image starts from: `scratch`, or an image.
     pub base: String,
     /// What is copied into it, in this order.
     pub files: Vec<BuildFile>,
@@ -237,7 +238,7 @@ fn image(file: &File, over: Option<&schema::Target>, directory: &Path) -> Option
     Some(ImageSource::Build(BuildConfig {
         name: image.name.as_ref().map_or_else(default_name, |name| name.value.0.clone()),
         run: build.run.as_ref().map(|run| run.value.0.clone()),
-        base: build.base.as_ref().map_or("scratch", |base| &base.value.0).to_owned(),
+        base: build.base.as_ref().map_or(SCRATCH, |base| &base.value.0).to_owned(),
         files: files.collect(),
         entrypoint: build.entrypoint.as_ref().map(words).unwrap_or_default(),
         cmd: build.cmd.as_ref().map(words).unwrap_or_default(),

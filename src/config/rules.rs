@@ -7,7 +7,7 @@ use super::{
     read::{At, Context, Table},
     schema::{Build, File, Image, Probe},
     units::show_duration,
-    values::KeyedTable,
+    values::{KeyedTable, SCRATCH},
 };
 
 /// The defaults and limits of Cloud Run's probes:
@@ -81,6 +81,10 @@ pub(crate) fn build(build: &Build, table: &Table<'_>, context: &mut Context) {
             let message = format!("two files go to `{}`", to.value.0);
             context.report(Problem::new(&to.span, message).label("this one would replace the other"));
         }
+    }
+    // A base brings a program of its own.
+    if build.base.as_ref().is_some_and(|base| base.value.0 != SCRATCH) {
+        return;
     }
     let empty = |words: &Option<At<Vec<At<String>>>>| words.as_ref().is_none_or(|words| words.value.is_empty());
     if empty(&build.entrypoint) && empty(&build.cmd) {

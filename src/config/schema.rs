@@ -99,7 +99,7 @@ section! {
     Build checked_by rules::build {
         /// A command that makes the files, run in this file's folder.
         run: optional Command,
-        /// What the image starts from: `scratch`, which is empty.
+        /// What the image starts from: `scratch`, which is empty, or an image of any registry.
         base: optional Base,
         /// What is copied into the image.
         files: required Vec<At<BuildFile>>,

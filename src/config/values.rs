@@ -64,7 +64,7 @@ text_value! {
     ServiceAccount by names::service_account, { "type": "string", "pattern": "@" };
     Repository by names::repository, { "type": "string", "pattern": "/" };
     KeyedTable by keyed_table, { "enum": KEYED_TABLES };
-    Base by base, { "enum": ["scratch"] };
+    Base by base, { "type": "string", "minLength": 1 };
 }
 
 fn keyed_table(name: &str) -> Result<(), Invalid> {
@@ -78,13 +78,17 @@ fn keyed_table(name: &str) -> Result<(), Invalid> {
     })
 }
 
+/// The base that is nothing.
+pub const SCRATCH: &str = "scratch";
+
 fn base(name: &str) -> Result<(), Invalid> {
-    if name == "scratch" {
+    if name == SCRATCH {
         return Ok(());
     }
-    Err(Invalid::new(format!("unknown base `{name}`"))
-        .label("only \"scratch\" is built today")
-        .hint("build such an image with another tool, push it, and name it by `ref` under [image]"))
+    names::base(name).map(drop).map_err(|invalid| match nearest(name, [SCRATCH].into_iter()) {
+        Some(near) => Invalid::new(invalid.message).label(format!("did you mean \"{near}\"?")),
+        None => invalid,
+    })
 }
 
 /// The keys of `[env]`.

@@ -2,18 +2,19 @@
 use std::path::{Path, PathBuf};
 
 use carrack_core::{Error, ErrorKind, Result, event::Ctx};
-use oci_spec::image::{
-    Arch, ConfigBuilder, Descriptor, HistoryBuilder, ImageConfiguration, ImageConfigurationBuilder, ImageManifest,
-    ImageManifestBuilder, MediaType, Os, RootFsBuilder, SCHEMA_VERSION,
-};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    command, inspect,
+    base::BaseImage,
+    command,
+    configuration::configuration,
+    inspect,
     layer::{Layer, Writer},
-    layout::{Layout, descriptor},
-    spec::{BuildSpec, check},
-    tree::{LayerPlan, Tree},
+    layout::Layout,
+    listing::Listing,
+    manifest::{BASE_DIGEST, BASE_NAME, CONFIG, LAYER_GZIP, MANIFEST, Manifest, Part},
+    spec::{BuildSpec, ENTRYPOINT, check, invalid},
+    tree::Tree,
 };
 
 /// An image that lies in a layout.
@@ -29,93 +30,65 @@ pub struct Built {
     pub layers: usize,
 }
 
-/// Makes the image that `spec` describes, in the layout at `layout`, which is made when it is missing.
+/// Makes the image that `spec` describes, in the layout at `layout`, which is made when it is missing; `base` is
+/// what [`super::base::find`] found for it.
 ///
 /// Same input, same digest: on any machine, at any time, with any number of `threads`. No request is sent.
-pub async fn build(cx: &Ctx, spec: &BuildSpec, layout: &Path, threads: usize) -> Result<Built> {
+pub async fn build(
+    cx: &Ctx,
+    spec: &BuildSpec,
+    base: Option<BaseImage>,
+    layout: &Path,
+    threads: usize,
+) -> Result<Built> {
     check(spec)?;
     if let Some(run) = &spec.run {
         command::run(cx, run, &spec.directory).await?;
     }
     let (spec, layout, cancel) = (spec.clone(), layout.to_owned(), cx.cancel.clone());
-    tokio::task::spawn_blocking(move || assemble(&spec, &layout, threads, &cancel))
+    tokio::task::spawn_blocking(move || assemble(&spec, base.as_ref(), &layout, threads, &cancel))
         .await
         .map_err(|error| Error::new(ErrorKind::Internal, "building the image broke off").with_source(error))?
 }
 
-fn assemble(spec: &BuildSpec, path: &Path, threads: usize, cancel: &CancellationToken) -> Result<Built> {
+fn assemble(
+    spec: &BuildSpec,
+    base: Option<&BaseImage>,
+    path: &Path,
+    threads: usize,
+    cancel: &CancellationToken,
+) -> Result<Built> {
     let tree = Tree::read(spec)?;
-    inspect::check_program(&tree, spec)?;
+    inspect::check_program(&tree, spec, &|| Listing::of(base?, &Layout::open(path).ok()?))?;
     let layout = Layout::create(path)?;
     let writer = Writer { spec, layout: &layout, threads, cancel };
     let layers = tree.layers.iter().map(|plan| writer.layer(plan)).collect::<Result<Vec<Layer>>>()?;
-    let config = layout.write_json(MediaType::ImageConfig, &configuration(spec, &tree.layers, &layers)?)?;
-    let size = config.size() + layers.iter().map(|layer| layer.size).sum::<u64>();
-    let manifest = layout.write_json(MediaType::ImageManifest, &manifest(config, &layers)?)?;
-    let built = Built {
-        digest: manifest.digest().to_string(),
-        layout: path.to_owned(),
-        size: size + manifest.size(),
-        layers: layers.len(),
-    };
-    layout.name(&spec.name, manifest)?;
+    let configuration = configuration(spec, base, &tree.layers, &layers)?;
+    if configuration.program().is_none() {
+        return Err(invalid(ENTRYPOINT, "the image has no program to start: its base names none either")
+            .hint("write `entrypoint = [\"/app\"]` under [image.build]"));
+    }
+    let config = layout.write_json(CONFIG, &configuration)?;
+    let manifest = manifest(config, base, &layers);
+    let size: u64 = manifest.layers.iter().chain([&manifest.config]).map(|part| part.size).sum();
+    let layers = manifest.layers.len();
+    let manifest = layout.write_json(MANIFEST, &manifest)?;
+    let built = Built { digest: manifest.digest.clone(), layout: path.to_owned(), size: size + manifest.size, layers };
+    layout.name(&spec.name, &manifest)?;
     Ok(built)
 }
 
-fn configuration(spec: &BuildSpec, plans: &[LayerPlan], layers: &[Layer]) -> Result<ImageConfiguration> {
-    let created = spec.created()?;
-    let history = plans
-        .iter()
-        .map(|plan| {
-            HistoryBuilder::default().created(created.clone()).created_by(format!("carrack: {}", plan.title)).build()
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(incomplete)?;
-    let mut config = ConfigBuilder::default();
-    if !spec.env.is_empty() {
-        let env = spec.env.iter().map(|(name, value)| format!("{name}={value}"));
-        config = config.env(env.collect::<Vec<_>>());
-    }
-    if !spec.entrypoint.is_empty() {
-        config = config.entrypoint(spec.entrypoint.clone());
-    }
-    if !spec.cmd.is_empty() {
-        config = config.cmd(spec.cmd.clone());
-    }
-    if let Some(directory) = &spec.working_dir {
-        config = config.working_dir(directory.clone());
-    }
-    if let Some(user) = &spec.user {
-        config = config.user(user.clone());
-    }
-    let diff_ids: Vec<String> = layers.iter().map(|layer| layer.diff_id.clone()).collect();
-    ImageConfigurationBuilder::default()
-        .created(created)
-        .architecture(Arch::from(spec.platform.architecture()))
-        .os(Os::Linux)
-        .config(config.build().map_err(incomplete)?)
-        .rootfs(RootFsBuilder::default().typ("layers").diff_ids(diff_ids).build().map_err(incomplete)?)
-        .history(history)
-        .build()
-        .map_err(incomplete)
-}
-
-fn manifest(config: Descriptor, layers: &[Layer]) -> Result<ImageManifest> {
-    let layers = layers
-        .iter()
-        .map(|layer| descriptor(MediaType::ImageLayerGzip, layer.size, &layer.digest))
-        .collect::<Result<Vec<_>>>()?;
-    ImageManifestBuilder::default()
-        .schema_version(SCHEMA_VERSION)
-        .media_type(MediaType::ImageManifest)
-        .config(config)
-        .layers(layers)
-        .build()
-        .map_err(incomplete)
-}
-
-fn incomplete(error: oci_spec::OciSpecError) -> Error {
-    Error::new(ErrorKind::Internal, "the image's description is incomplete").with_source(error)
+/// The base's layers below ours, and the base's name.
+fn manifest(config: Part, base: Option<&BaseImage>, layers: &[Layer]) -> Manifest {
+    let own = layers.iter().map(|layer| Part::new(LAYER_GZIP, layer.digest.clone(), layer.size));
+    let below = base.map(|base| base.layers.clone()).unwrap_or_default();
+    let mut manifest = Manifest::new(config, below.into_iter().chain(own).collect());
+    manifest.annotations = base.map(|base| {
+        [(BASE_NAME, &base.name), (BASE_DIGEST, &base.digest)]
+            .map(|(name, value)| (name.to_owned(), value.clone()))
+            .into()
+    });
+    manifest
 }
 
 #[cfg(test)]
@@ -124,6 +97,7 @@ mod tests {
 
     use super::*;
     use crate::image::{inspect::tests::elf, spec::tests::spec};
+    use oci_spec::image::Descriptor;
 
     fn sources() -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
@@ -149,8 +123,8 @@ mod tests {
         for threads in [1, 2, 4] {
             let (folder, layout) = (sources(), tempfile::tempdir().expect("a folder"));
             let spec = full(folder.path());
-            let first = build(&cx, &spec, layout.path(), threads).await.expect("built");
-            let cached = build(&cx, &spec, layout.path(), threads).await.expect("built");
+            let first = build(&cx, &spec, None, layout.path(), threads).await.expect("built");
+            let cached = build(&cx, &spec, None, layout.path(), threads).await.expect("built");
             assert_eq!(first, cached);
             assert_eq!(first.layers, 2);
             digests.push(first.digest);
@@ -162,7 +136,7 @@ mod tests {
     async fn the_image_says_what_was_asked() {
         let (folder, path) = (sources(), tempfile::tempdir().expect("a folder"));
         let spec = full(folder.path());
-        let built = build(&Ctx::silent(), &spec, path.path(), 2).await.expect("built");
+        let built = build(&Ctx::silent(), &spec, None, path.path(), 2).await.expect("built");
         let layout = Layout::open(path.path()).expect("layout");
         assert_eq!(layout.find("test").expect("index"), Some(built.digest.clone()));
         let (bytes, manifest) = layout.manifest(&built.digest).expect("manifest");
@@ -205,7 +179,7 @@ mod tests {
         let (folder, path) = (sources(), tempfile::tempdir().expect("a folder"));
         let (cx, spec) = (Ctx::silent(), full(folder.path()));
         let layers = async || {
-            let built = build(&cx, &spec, path.path(), 2).await.expect("built");
+            let built = build(&cx, &spec, None, path.path(), 2).await.expect("built");
             let layout = Layout::open(path.path()).expect("layout");
             let (_, manifest) = layout.manifest(&built.digest).expect("manifest");
             manifest.layers().clone()
@@ -223,13 +197,13 @@ mod tests {
     async fn the_given_time_is_on_everything() {
         let (folder, path) = (sources(), tempfile::tempdir().expect("a folder"));
         let (cx, mut spec) = (Ctx::silent(), full(folder.path()));
-        let zero = build(&cx, &spec, path.path(), 1).await.expect("built");
+        let zero = build(&cx, &spec, None, path.path(), 1).await.expect("built");
         spec.source_date_epoch = Some(1_700_000_000);
-        let later = build(&cx, &spec, path.path(), 1).await.expect("built");
+        let later = build(&cx, &spec, None, path.path(), 1).await.expect("built");
         assert_ne!(zero.digest, later.digest);
         assert_eq!(spec.created().expect("a time"), "2023-11-14T22:13:20Z");
         spec.source_date_epoch = Some(u64::MAX);
-        let error = build(&cx, &spec, path.path(), 1).await.expect_err("no time");
+        let error = build(&cx, &spec, None, path.path(), 1).await.expect_err("no time");
         assert_eq!(error.kind(), ErrorKind::ConfigInvalid);
     }
 
@@ -237,16 +211,16 @@ mod tests {
     async fn what_run_makes_is_copied_and_what_it_does_not_is_refused() {
         let (folder, path) = (sources(), tempfile::tempdir().expect("a folder"));
         let mut spec = spec(folder.path(), &[("out/app", "/app")]);
-        let error = build(&Ctx::silent(), &spec, path.path(), 1).await.expect_err("missing");
+        let error = build(&Ctx::silent(), &spec, None, path.path(), 1).await.expect_err("missing");
         assert_eq!(error.message(), "`out/app` does not exist");
         assert!(!path.path().join("oci-layout").exists(), "nothing is made before the check");
         spec.run = Some("mkdir out && cp hello out/app".into());
-        build(&Ctx::silent(), &spec, path.path(), 1).await.expect("built");
+        build(&Ctx::silent(), &spec, None, path.path(), 1).await.expect("built");
         spec.run = Some("rm out/app".into());
-        let error = build(&Ctx::silent(), &spec, path.path(), 1).await.expect_err("missing");
+        let error = build(&Ctx::silent(), &spec, None, path.path(), 1).await.expect_err("missing");
         assert!(error.hints().iter().any(|hint| hint.contains("CARGO_TARGET_DIR")), "{:?}", error.hints());
         spec.run = Some("echo broken; false".into());
-        let error = build(&Ctx::silent(), &spec, path.path(), 1).await.expect_err("failed");
+        let error = build(&Ctx::silent(), &spec, None, path.path(), 1).await.expect_err("failed");
         assert_eq!((error.kind(), error.details()), (ErrorKind::BuildFailed, &["broken".to_owned()][..]));
     }
 }

@@ -17,7 +17,7 @@ use object::{
 /// The kernel reads so much of a `#!` line: <https://man7.org/linux/man-pages/man2/execve.2.html>.
 const SCRIPT_LINE_BYTES: usize = 256;
 
-pub(crate) enum Kind {
+pub(crate) enum Program {
     Elf(Elf),
     Script(String),
     Other(&'static str),
@@ -30,7 +30,7 @@ pub(crate) struct Elf {
 }
 
 /// Reads the headers alone.
-pub(crate) fn read(path: &Path) -> io::Result<Kind> {
+pub(crate) fn read(path: &Path) -> io::Result<Program> {
     let mut file = File::open(path)?;
     let mut start = Vec::new();
     (&mut file).take(SCRIPT_LINE_BYTES as u64).read_to_end(&mut start)?;
@@ -39,46 +39,46 @@ pub(crate) fn read(path: &Path) -> io::Result<Kind> {
         let text = String::from_utf8_lossy(line);
         let interpreter = text.split_ascii_whitespace().next();
         return Ok(match interpreter {
-            Some(interpreter) => Kind::Script(interpreter.to_owned()),
-            None => Kind::Other("a script whose first line names no program"),
+            Some(interpreter) => Program::Script(interpreter.to_owned()),
+            None => Program::Other("a script whose first line names no program"),
         });
     }
     Ok(match start.first_chunk::<4>() {
         Some(b"\x7fELF") => read_elf(&start, file),
         // <https://github.com/apple-oss-distributions/xnu/blob/main/EXTERNAL_HEADERS/mach-o/loader.h>
-        Some([0xcf | 0xce, 0xfa, 0xed, 0xfe] | [0xca, 0xfe, 0xba, 0xbe]) => Kind::Other("a macOS program"),
-        Some([b'M', b'Z', ..]) => Kind::Other("a Windows program"),
-        _ if start.is_empty() => Kind::Other("an empty file"),
-        _ => Kind::Other("neither an ELF program nor a script with a `#!` line"),
+        Some([0xcf | 0xce, 0xfa, 0xed, 0xfe] | [0xca, 0xfe, 0xba, 0xbe]) => Program::Other("a macOS program"),
+        Some([b'M', b'Z', ..]) => Program::Other("a Windows program"),
+        _ if start.is_empty() => Program::Other("an empty file"),
+        _ => Program::Other("neither an ELF program nor a script with a `#!` line"),
     })
 }
 
-fn read_elf(start: &[u8], file: File) -> Kind {
+fn read_elf(start: &[u8], file: File) -> Program {
     let machine = match machine(start) {
         Some(machine) => machine,
-        None => return Kind::Other("a broken ELF file"),
+        None => return Program::Other("a broken ELF file"),
     };
     let cache = ReadCache::new(file);
     let Ok(header) = FileHeader64::<Endianness>::parse(&cache) else {
         // Of 32 bits: its machine says enough.
-        return Kind::Elf(Elf { machine, is_program: true, loader: None });
+        return Program::Elf(Elf { machine, is_program: true, loader: None });
     };
     let Ok(endian) = header.endian() else {
-        return Kind::Other("a broken ELF file");
+        return Program::Other("a broken ELF file");
     };
     let kind = header.e_type(endian);
     let Ok(segments) = header.program_headers(endian, &cache) else {
-        return Kind::Other("a broken ELF file");
+        return Program::Other("a broken ELF file");
     };
     let mut loader = None;
     for segment in segments {
         match segment.interpreter(endian, &cache) {
             Ok(Some(path)) => loader = Some(String::from_utf8_lossy(path).into_owned()),
             Ok(None) => {}
-            Err(_) => return Kind::Other("a broken ELF file"),
+            Err(_) => return Program::Other("a broken ELF file"),
         }
     }
-    Kind::Elf(Elf { machine, is_program: matches!(kind, ET_EXEC | ET_DYN), loader })
+    Program::Elf(Elf { machine, is_program: matches!(kind, ET_EXEC | ET_DYN), loader })
 }
 
 /// The machine by the compilers' name: <https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html>.

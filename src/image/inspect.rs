@@ -1,70 +1,121 @@
 //! Whether the program can start: machine, loader, `#!` line. Looked at before anything is sent.
 use std::path::{Path, PathBuf};
 
-use carrack_core::{Error, Result};
+use carrack_core::{Error, Result, spec::ImageRef};
 
 use super::{
-    elf::{Elf, Kind, read},
+    elf::{Elf, Program, read},
+    listing::{Kind, Listing},
     missing::{last_part, nearest, unreadable},
     spec::{Base, BuildSpec, ENTRYPOINT, FILES, Platform, invalid},
-    tree::{Node, Tree},
+    tree::{Node, Place, Tree},
 };
 
 /// A script's interpreter may be a script, and so on; the kernel stops here.
 const MAX_SCRIPTS: usize = 5;
 
 /// Refuses an image whose program is missing, is for another machine, or needs a loader that the image lacks.
-pub(crate) fn check_program(tree: &Tree, spec: &BuildSpec) -> Result<()> {
-    let Base::Scratch = spec.base;
-    check_user(tree, spec)?;
+///
+/// What only a base could have is looked for in the names of its files: `base` gives them when its layers lie on
+/// this disk. When they do not, nothing is guessed, except for bases that are known to have nothing to load with.
+pub(crate) fn check_program(tree: &Tree, spec: &BuildSpec, base: &dyn Fn() -> Option<Listing>) -> Result<()> {
+    let lacks = match look(tree, spec, None) {
+        Ok(()) => return Ok(()),
+        Err(Refused::Wrong(error)) => return Err(error),
+        Err(Refused::Lacks(error)) => error,
+    };
+    let Base::Image(reference) = &spec.base else {
+        return Err(lacks);
+    };
+    match base() {
+        Some(listing) => look(tree, spec, Some(&listing)).map_err(Refused::error),
+        None if has_no_loader(reference) && lacks.field() == Some(FILES) => Err(lacks),
+        None => Ok(()),
+    }
+}
+
+/// <https://github.com/GoogleContainerTools/distroless/blob/main/base/README.md>: files such as TLS roots and time
+/// zones, and no C library.
+fn has_no_loader(base: &ImageRef) -> bool {
+    base.repository().strip_prefix("gcr.io/distroless/").is_some_and(|name| name.starts_with("static"))
+}
+
+/// Why an image cannot start.
+enum Refused {
+    /// Something is not among the files; a base may have it.
+    Lacks(Error),
+    Wrong(Error),
+}
+
+impl Refused {
+    fn error(self) -> Error {
+        match self {
+            Self::Lacks(error) | Self::Wrong(error) => error,
+        }
+    }
+}
+
+fn look(tree: &Tree, spec: &BuildSpec, base: Option<&Listing>) -> Result<(), Refused> {
+    look_at_program(tree, spec, base)?;
+    check_user(tree, spec, base)
+}
+
+fn look_at_program(tree: &Tree, spec: &BuildSpec, base: Option<&Listing>) -> Result<(), Refused> {
     let Some(program) = spec.program() else {
         return Ok(());
     };
-    let (mut path, mut source) = match tree.resolve(Path::new(program)) {
-        Some((path, Node::File { source, .. })) => (path, source),
-        Some(_) => {
-            return Err(invalid(ENTRYPOINT, format!("`{program}` is a folder in the image")));
-        }
-        None => return Err(missing(tree, program)),
+    // By name alone it is looked for in the base's PATH.
+    if !program.starts_with('/') {
+        return Ok(());
+    }
+    let folder = || Refused::Wrong(invalid(ENTRYPOINT, format!("`{program}` is a folder in the image")));
+    let (mut path, mut source) = match tree.resolve_above(Path::new(program), base) {
+        Some((path, Place::Own(Node::File { source, .. }))) => (path, source),
+        Some((_, Place::Below(Kind::File))) => return Ok(()),
+        Some(_) => return Err(folder()),
+        None => return Err(Refused::Lacks(missing(tree, program))),
     };
     for _ in 0..MAX_SCRIPTS {
         let shown = format!("/{}", path.display());
-        let kind = read(source).map_err(|error| unreadable(spec, source, error))?;
+        let kind = read(source).map_err(|error| Refused::Wrong(unreadable(spec, source, error)))?;
         let interpreter = match kind {
-            Kind::Elf(elf) => return check_elf(tree, &shown, &elf, spec.platform),
-            Kind::Script(interpreter) => interpreter,
-            Kind::Other(what) => return Err(not_a_program(&shown, what, spec.platform)),
+            Program::Elf(elf) => return check_elf(tree, &shown, &elf, spec.platform, base),
+            Program::Script(interpreter) => interpreter,
+            Program::Other(what) => return Err(Refused::Wrong(not_a_program(&shown, what, spec.platform))),
         };
-        match tree.resolve(Path::new(&interpreter)) {
-            Some((found, Node::File { source: found_source, .. })) => {
+        match tree.resolve_above(Path::new(&interpreter), base) {
+            Some((found, Place::Own(Node::File { source: found_source, .. }))) => {
                 (path, source) = (found, found_source);
             }
+            Some((_, Place::Below(Kind::File))) => return Ok(()),
             _ => {
-                return Err(invalid(
-                    FILES,
-                    format!("`{shown}` is a script for `{interpreter}`, which the image does not have"),
-                )
-                .hint("copy that program into the image too, or start a program that needs none"));
+                return Err(Refused::Lacks(
+                    invalid(FILES, format!("`{shown}` is a script for `{interpreter}`, which the image does not have"))
+                        .hint("copy that program into the image too, or start a program that needs none"),
+                ));
             }
         }
     }
-    Err(invalid(ENTRYPOINT, format!("`{program}` is a script for a script, and so on without end")))
+    let message = format!("`{program}` is a script for a script, and so on without end");
+    Err(Refused::Wrong(invalid(ENTRYPOINT, message)))
 }
 
 /// A user by name needs the file that says which number it is.
-fn check_user(tree: &Tree, spec: &BuildSpec) -> Result<()> {
+fn check_user(tree: &Tree, spec: &BuildSpec, base: Option<&Listing>) -> Result<(), Refused> {
     let Some(user) = &spec.user else {
         return Ok(());
     };
     let (name, group) = user.split_once(':').unwrap_or((user, "0"));
     for (part, file) in [(name, "/etc/passwd"), (group, "/etc/group")] {
         let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if !is_number && tree.resolve(Path::new(file)).is_none() {
-            return Err(invalid(
-                "image.build.user",
-                format!("`{part}` is a name, and the image has no `{file}` that says who it is"),
-            )
-            .hint("use a number, such as `user = \"65532\"`"));
+        if !is_number && tree.resolve_above(Path::new(file), base).is_none() {
+            return Err(Refused::Lacks(
+                invalid(
+                    "image.build.user",
+                    format!("`{part}` is a name, and the image has no `{file}` that says who it is"),
+                )
+                .hint("use a number, such as `user = \"65532\"`"),
+            ));
         }
     }
     Ok(())
@@ -91,27 +142,29 @@ fn missing(tree: &Tree, program: &str) -> Error {
     }
 }
 
-fn check_elf(tree: &Tree, shown: &str, elf: &Elf, platform: Platform) -> Result<()> {
+fn check_elf(tree: &Tree, shown: &str, elf: &Elf, platform: Platform, base: Option<&Listing>) -> Result<(), Refused> {
     let machine = platform.machine();
     if elf.machine != machine {
         let target = format!("{machine}-unknown-linux-gnu");
-        return Err(invalid(FILES, format!("`{shown}` is built for {}; {}", elf.machine, wanted(platform)))
+        let error = invalid(FILES, format!("`{shown}` is built for {}; {}", elf.machine, wanted(platform)))
             .hint(format!("with Cargo: cargo build --release --target {target}"))
-            .hint(format!("with Go: GOOS=linux GOARCH={} go build", platform.architecture())));
+            .hint(format!("with Go: GOOS=linux GOARCH={} go build", platform.architecture()));
+        return Err(Refused::Wrong(error));
     }
     if !elf.is_program {
-        return Err(invalid(FILES, format!("`{shown}` is an ELF file and not a program")));
+        return Err(Refused::Wrong(invalid(FILES, format!("`{shown}` is an ELF file and not a program"))));
     }
+    let is_file = |place| matches!(place, Some((_, Place::Own(Node::File { .. }) | Place::Below(Kind::File))));
     match &elf.loader {
-        Some(loader) if !matches!(tree.resolve(Path::new(loader)), Some((_, Node::File { .. }))) => {
-            Err(invalid(
+        Some(loader) if !is_file(tree.resolve_above(Path::new(loader), base)) => {
+            Err(Refused::Lacks(invalid(
                 FILES,
                 format!("`{shown}` is dynamically linked: it needs `{loader}`, which the image does not have"),
             )
             .hint(format!(
                 "with Cargo: RUSTFLAGS=\"-C target-feature=+crt-static\" cargo build --release --target {machine}-unknown-linux-gnu"
             ))
-            .hint("a RUSTFLAGS variable replaces the rustflags of .cargo/config.toml; with Go: CGO_ENABLED=0 go build"))
+            .hint("a RUSTFLAGS variable replaces the rustflags of .cargo/config.toml; with Go: CGO_ENABLED=0 go build")))
         }
         _ => Ok(()),
     }
@@ -185,7 +238,7 @@ pub(crate) mod tests {
         fn check(&self, change: impl FnOnce(&mut BuildSpec)) -> Result<()> {
             let mut spec = spec(self.0.path(), &self.1);
             change(&mut spec);
-            check_program(&Tree::read(&spec)?, &spec)
+            check_program(&Tree::read(&spec)?, &spec, &|| None)
         }
         fn refused(&self) -> (String, Vec<String>) {
             let error = self.check(|_| ()).expect_err("refused");
@@ -278,7 +331,7 @@ pub(crate) mod tests {
     #[test]
     fn this_very_test_is_a_program_with_a_loader() {
         let path = std::env::current_exe().expect("a path");
-        let Kind::Elf(elf) = read(&path).expect("readable") else {
+        let Program::Elf(elf) = read(&path).expect("readable") else {
             panic!("not an ELF file");
         };
         assert_eq!(elf.machine, Platform::host().machine());

@@ -3,7 +3,7 @@
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>. Beside what the specification names
 //! there is `cache/`, which says what a layer was made of.
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File, Permissions},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
@@ -16,6 +16,8 @@ use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, ImageIndex, ImageManifest
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
+
+use super::manifest::Part;
 
 const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
@@ -90,13 +92,28 @@ impl Layout {
         Ok((bytes.into(), manifest))
     }
 
+    /// A small blob, whole and with the right digest; `None` when it is not there or was cut.
+    pub(crate) fn read(&self, digest: &str) -> Result<Option<Bytes>> {
+        let path = self.blob(digest)?;
+        match fs::read(&path) {
+            Ok(bytes) => Ok((digest_of(&bytes) == digest).then(|| bytes.into())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("reading", &path, error)),
+        }
+    }
+
+    /// Writes bytes as the blob of their digest.
+    pub(crate) fn write(&self, bytes: &[u8], digest: &str) -> Result<()> {
+        self.replace(&self.blob(digest)?, bytes)
+    }
+
     /// Writes `value` as a blob, its fields in the order of the type.
-    pub(crate) fn write_json(&self, media_type: MediaType, value: &impl Serialize) -> Result<Descriptor> {
+    pub(crate) fn write_json(&self, media_type: &str, value: &impl Serialize) -> Result<Part> {
         let bytes = serde_json::to_vec(value)
             .map_err(|error| Error::new(ErrorKind::Internal, "encoding an image failed").with_source(error))?;
         let digest = digest_of(&bytes);
-        self.replace(&self.blob(&digest)?, &bytes)?;
-        descriptor(media_type, bytes.len() as u64, &digest)
+        self.write(&bytes, &digest)?;
+        Ok(Part::new(media_type, digest, bytes.len() as u64))
     }
 
     /// A file beside the blobs, that becomes one with [`Self::adopt`].
@@ -123,7 +140,8 @@ impl Layout {
     }
 
     /// Gives an image its name; an earlier image of that name loses it, the others stay.
-    pub(crate) fn name(&self, name: &str, manifest: Descriptor) -> Result<()> {
+    pub(crate) fn name(&self, name: &str, manifest: &Part) -> Result<()> {
+        let mut manifest = descriptor(MediaType::ImageManifest, manifest.size, &manifest.digest)?;
         let lock = self.root.join("cache/index.lock");
         // Builds of several services end at the same time, here or in another process.
         let _held = File::create(&lock)
@@ -132,7 +150,6 @@ impl Layout {
         let mut index = self.index()?;
         let mut manifests: Vec<Descriptor> = index.manifests().clone();
         manifests.retain(|other| name_of(other) != Some(name));
-        let mut manifest = manifest;
         manifest.set_annotations(Some(HashMap::from([(ANNOTATION_REF_NAME.to_owned(), name.to_owned())])));
         manifests.push(manifest);
         manifests.sort_by(|a, b| name_of(a).cmp(&name_of(b)));
@@ -168,6 +185,18 @@ impl Layout {
         self.replace(&self.root.join("cache/layers").join(key), &bytes)
     }
 
+    /// The repository of a registry that a blob was pushed to before, if any.
+    pub(crate) fn pushed_to(&self, digest: &str, host: &str) -> Option<String> {
+        self.recall::<BTreeMap<String, String>>(&pushes(digest))?.remove(host)
+    }
+
+    /// Remembers where a blob was pushed. A hint alone: when it cannot be kept, or is wrong, the blob is sent again.
+    pub(crate) fn remember_push(&self, digest: &str, host: &str, path: &str) {
+        let mut known: BTreeMap<String, String> = self.recall(&pushes(digest)).unwrap_or_default();
+        known.insert(host.to_owned(), path.to_owned());
+        let _ = self.remember(&pushes(digest), &known);
+    }
+
     /// A reader sees the old file or the new one, never a part.
     fn replace(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = self.temporary()?;
@@ -192,7 +221,11 @@ pub(crate) fn digest_text(hash: &[u8]) -> String {
     text
 }
 
-pub(crate) fn descriptor(media_type: MediaType, size: u64, digest: &str) -> Result<Descriptor> {
+fn pushes(digest: &str) -> String {
+    format!("pushed-{}", digest.replace(':', "-"))
+}
+
+fn descriptor(media_type: MediaType, size: u64, digest: &str) -> Result<Descriptor> {
     let digest: oci_spec::image::Digest = digest
         .parse()
         .map_err(|error| Error::new(ErrorKind::Internal, format!("`{digest}` is not a digest")).with_source(error))?;
@@ -216,22 +249,23 @@ fn damaged(path: &Path, root: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::manifest::MANIFEST;
 
     #[test]
     fn images_add_up_and_a_name_moves() {
         let folder = tempfile::tempdir().expect("a folder");
         let layout = Layout::create(folder.path()).expect("layout");
-        let blob = |text: &str| layout.write_json(MediaType::ImageManifest, &text).expect("blob");
+        let blob = |text: &str| layout.write_json(MANIFEST, &text).expect("blob");
         let (one, two) = (blob("one"), blob("two"));
-        layout.name("b", one.clone()).expect("name");
-        layout.name("a", one.clone()).expect("name");
-        layout.name("b", two.clone()).expect("name");
+        layout.name("b", &one).expect("name");
+        layout.name("a", &one).expect("name");
+        layout.name("b", &two).expect("name");
         let layout = Layout::open(folder.path()).expect("layout");
-        assert_eq!(layout.find("a").expect("index"), Some(one.digest().to_string()));
-        assert_eq!(layout.find("b").expect("index"), Some(two.digest().to_string()));
+        assert_eq!(layout.find("a").expect("index"), Some(one.digest.clone()));
+        assert_eq!(layout.find("b").expect("index"), Some(two.digest.clone()));
         assert_eq!(layout.find("c").expect("index"), None);
-        assert!(layout.has(one.digest().as_ref(), one.size()));
-        assert!(!layout.has(one.digest().as_ref(), one.size() + 1));
+        assert!(layout.has(&one.digest, one.size));
+        assert!(!layout.has(&one.digest, one.size + 1));
         let left = fs::read_dir(folder.path())
             .expect("folder")
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -244,10 +278,10 @@ mod tests {
     fn names_given_at_the_same_time_all_stay() {
         let folder = tempfile::tempdir().expect("a folder");
         let layout = Layout::create(folder.path()).expect("layout");
-        let blob = layout.write_json(MediaType::ImageManifest, &"x").expect("blob");
+        let blob = layout.write_json(MANIFEST, &"x").expect("blob");
         std::thread::scope(|scope| {
             for number in 0..8 {
-                let (layout, blob) = (&layout, blob.clone());
+                let (layout, blob) = (&layout, &blob);
                 scope.spawn(move || layout.name(&number.to_string(), blob).expect("name"));
             }
         });
@@ -266,8 +300,8 @@ mod tests {
     fn a_damaged_manifest_is_not_used() {
         let folder = tempfile::tempdir().expect("a folder");
         let layout = Layout::create(folder.path()).expect("layout");
-        let blob = layout.write_json(MediaType::ImageManifest, &"x").expect("blob");
-        let digest = blob.digest().to_string();
+        let blob = layout.write_json(MANIFEST, &"x").expect("blob");
+        let digest = blob.digest.clone();
         fs::write(layout.blob(&digest).expect("path"), "other").expect("write");
         let error = layout.manifest(&digest).expect_err("damaged");
         assert_eq!(error.kind(), ErrorKind::BuildFailed);

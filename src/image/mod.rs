@@ -8,23 +8,31 @@
 //! | [`inspect`], `elf` | whether the program can start: machine, loader, `#!` line |
 //! | `layer`, `pipe` | one reproducible tar, compressed and hashed in one pass, cached by content |
 //! | [`layout`] | the OCI layout: blobs by digest, the index by name |
+//! | `manifest`, `configuration` | what an image says of itself, and what it inherits |
+//! | [`base`], `pull`, `listing` | the image below ours, how it comes from its registry, which files it has |
 //! | [`mod@build`] | all of that, in order |
-//! | [`mod@push`] | to a registry, sending only what is missing |
+//! | [`mod@push`], `upload` | to a registry, sending only what is missing |
+//! | [`ways`], [`docker_config`] | how a registry is reached, and by whose credentials |
 //! | `registry`, `challenge`, `refusal` | one repository of a registry: addresses, credentials, error bodies |
-//! | `upload` | one blob, streamed from disk, started anew when it breaks |
 //! | `progress`, `deadline` | how many bytes are sent; how long it may take |
 
+pub mod base;
 pub mod build;
 mod challenge;
 mod command;
+mod configuration;
 mod deadline;
+pub mod docker_config;
 mod elf;
 pub mod inspect;
 mod layer;
 pub mod layout;
+mod listing;
+mod manifest;
 mod missing;
 mod pipe;
 mod progress;
+mod pull;
 pub mod push;
 mod refusal;
 mod registry;
@@ -33,7 +41,11 @@ pub mod spec;
 mod test_registry;
 mod tree;
 mod upload;
+pub mod ways;
 
+pub use base::BaseImage;
 pub use build::{Built, build};
+pub use docker_config::DockerConfig;
 pub use push::{Destination, Pushed, exists, push};
 pub use spec::{Base, BuildSpec, FileCopy, Platform, check};
+pub use ways::{Way, Ways};

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use carrack_core::event::{Event, EventSink, Phase};
+use carrack_core::event::{Ctx, Event, EventSink, Phase};
 
 /// Often enough for the eye.
 const BETWEEN_EVENTS: Duration = Duration::from_millis(100);
@@ -26,6 +26,11 @@ impl Progress {
         let progress = Self { events, total, done: AtomicU64::new(0), reported: Mutex::new(None) };
         progress.report(0, true);
         Arc::new(progress)
+    }
+
+    /// For what is too small to be told of.
+    pub(crate) fn silent() -> Arc<Self> {
+        Self::new(Ctx::silent().events, 0)
     }
 
     /// One upload's share.
@@ -52,6 +57,19 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    #[cfg(test)]
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of this upload are there already.
+    pub(crate) fn set(&self, bytes: u64) {
+        self.restart();
+        if bytes > 0 {
+            self.add(bytes);
+        }
+    }
+
     /// More bytes of this upload are on their way.
     pub(crate) fn add(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);

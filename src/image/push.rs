@@ -1,33 +1,40 @@
 //! From a layout to a registry, in the fewest round trips, sending only what is missing.
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use carrack_core::{Error, ErrorKind, Result, event::Ctx, provider::RegistryAuth, spec::ImageRef};
-use carrack_http::{Body, Client, Response};
+use carrack_core::{
+    Error, ErrorKind, Result,
+    event::{Ctx, Event},
+    spec::ImageRef,
+};
+use carrack_http::Body;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use oci_spec::image::{ImageManifest, MediaType};
 use reqwest::{
     Method, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue},
 };
+use tokio::sync::OnceCell;
 
 use super::{
     layout::{Layout, digest_of},
+    manifest::BASE_NAME,
     progress::Progress,
+    pull::{self, ask},
     refusal::unexpected,
     registry::{Access, Missing, Repository},
-    upload::{Blob, check_digest, upload},
+    upload::{Blob, Mounted, check_digest, mount, upload},
+    ways::{Way, Ways},
 };
 
 /// Uploads side by side; more gain little and are throttled sooner.
 const UPLOADS: usize = 4;
 /// Questions side by side.
 const QUESTIONS: usize = 16;
-
-/// Every kind of manifest that an image can have: OCI's, and Docker's before them.
-/// <https://distribution.github.io/distribution/spec/manifest-v2-2/>
-const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
-    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// Where an image goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +50,7 @@ pub struct Destination {
 pub struct Pushed {
     /// `HOST/PATH@sha256:…`.
     pub reference: String,
-    /// Bytes of the blobs and manifests that the registry did not have.
+    /// Bytes of the blobs and manifests that were sent.
     pub uploaded: u64,
     /// Whether the image was there already, under the tag when there is one.
     pub existed: bool,
@@ -51,24 +58,70 @@ pub struct Pushed {
 
 /// Sends the image `digest` of the layout at `layout`. Idempotent: what is there is not sent again.
 ///
-/// A missing repository is an error of kind `NotFound`, or `PermissionDenied` where the registry does not tell the
-/// two apart.
-pub async fn push(
-    cx: &Ctx,
-    http: &Client,
-    auth: Option<&RegistryAuth>,
-    layout: &Path,
-    digest: &str,
-    to: &Destination,
-) -> Result<Pushed> {
+/// Layers of the base that are not in the layout are mounted where the registry has them already, else they come
+/// from the base's registry. A missing repository is an error of kind `NotFound`, or `PermissionDenied` where the
+/// registry does not tell the two apart.
+pub async fn push(cx: &Ctx, ways: &dyn Ways, layout: &Path, digest: &str, to: &Destination) -> Result<Pushed> {
     let layout = Layout::open(layout)?;
     let (bytes, manifest) = layout.manifest(digest)?;
     if let Some(tag) = &to.tag {
         check_tag(tag)?;
     }
-    let repository = Repository::new(cx, http, auth, &to.repository, Access::Push)?;
-    let image = Image { layout: &layout, digest, bytes, manifest };
-    send(&repository, image, to).await
+    let Way { http, auth } = ways.push(cx, &ImageRef(format!("{}@{digest}", to.repository))).await?;
+    let mut repository = Repository::new(cx, &http, auth.as_ref(), &to.repository, Access::Push)?;
+    let base = manifest.annotations().as_ref().and_then(|all| all.get(BASE_NAME)).cloned().map(ImageRef);
+    let mut image = Image { layout: &layout, digest, bytes, manifest, mounts: BTreeMap::new() };
+    image.mounts = mounts(&repository, &image, base.as_ref());
+    for path in image.mounts.values().collect::<BTreeSet<_>>() {
+        repository = repository.also_pulls(path);
+    }
+    let origin = base.map(|reference| Origin { ways, reference, found: OnceCell::new() });
+    send(&repository, &image, origin.as_ref(), to).await
+}
+
+/// Where layers come from that are not in the layout.
+struct Origin<'a> {
+    ways: &'a dyn Ways,
+    reference: ImageRef,
+    found: OnceCell<Vec<Way>>,
+}
+
+impl Origin<'_> {
+    async fn fetch(&self, cx: &Ctx, layout: &Layout, blob: (&str, u64), share: &super::progress::Part) -> Result<()> {
+        let ways = self.found.get_or_try_init(|| self.ways.pull(cx, &self.reference)).await?;
+        let mut missing = None;
+        for Way { http, auth } in ways {
+            let repository = Repository::new(cx, http, auth.as_ref(), self.reference.repository(), Access::Pull)?;
+            match pull::blob(&repository, layout, blob, share).await {
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
+                    missing = Some(error);
+                }
+                other => return other,
+            }
+        }
+        let error =
+            Error::new(ErrorKind::BuildFailed, format!("a layer of `{}` is not there any more", self.reference.0));
+        let error = error.hint("build again, with a base that its registry still has");
+        Err(match missing {
+            Some(cause) => error.with_source(cause),
+            None => error,
+        })
+    }
+}
+
+/// Other repositories of the same registry that have a blob: the base's, and where it was pushed before.
+fn mounts(repository: &Repository<'_>, image: &Image<'_>, base: Option<&ImageRef>) -> BTreeMap<String, String> {
+    let own = repository.path();
+    let base = base.and_then(|base| repository.sibling(base.repository()));
+    let from_base = base.filter(|path| *path != own);
+    let blobs = image.blobs().into_keys();
+    let with_place = blobs.filter_map(|digest| {
+        // What lies in the layout is our own, or was copied once: the base's registry may not have it.
+        let known = image.layout.pushed_to(digest, &repository.host());
+        let place = known.filter(|path| path != own).or_else(|| from_base.map(str::to_owned));
+        Some((digest.to_owned(), place?))
+    });
+    with_place.collect()
 }
 
 struct Image<'a> {
@@ -76,9 +129,24 @@ struct Image<'a> {
     digest: &'a str,
     bytes: Bytes,
     manifest: ImageManifest,
+    /// From which repository each blob may be mounted.
+    mounts: BTreeMap<String, String>,
 }
 
-async fn send(repository: &Repository<'_>, image: Image<'_>, to: &Destination) -> Result<Pushed> {
+impl Image<'_> {
+    /// Each blob once, also when two layers are the same.
+    fn blobs(&self) -> BTreeMap<&str, u64> {
+        let descriptors = self.manifest.layers().iter().chain([self.manifest.config()]);
+        descriptors.map(|descriptor| (descriptor.digest().as_ref(), descriptor.size())).collect()
+    }
+}
+
+async fn send(
+    repository: &Repository<'_>,
+    image: &Image<'_>,
+    origin: Option<&Origin<'_>>,
+    to: &Destination,
+) -> Result<Pushed> {
     let mut pushed = Pushed { reference: format!("{}@{}", to.repository, image.digest), uploaded: 0, existed: true };
     let tagged = async {
         match &to.tag {
@@ -92,21 +160,17 @@ async fn send(repository: &Repository<'_>, image: Image<'_>, to: &Destination) -
     }
     pushed.existed = false;
     if there.is_none() {
-        pushed.uploaded = send_blobs(repository, &image).await?;
+        pushed.uploaded = send_blobs(repository, image, origin).await?;
         pushed.uploaded += image.bytes.len() as u64;
     }
     let name = to.tag.as_deref().unwrap_or(image.digest);
-    put_manifest(repository, &image, name).await?;
+    put_manifest(repository, image, name).await?;
     Ok(pushed)
 }
 
 /// Sends the blobs that the repository lacks; answers how many bytes they have.
-async fn send_blobs(repository: &Repository<'_>, image: &Image<'_>) -> Result<u64> {
-    let descriptors = image.manifest.layers().iter().chain([image.manifest.config()]);
-    // The same layer twice is one blob.
-    let blobs: BTreeMap<&str, u64> =
-        descriptors.map(|descriptor| (descriptor.digest().as_ref(), descriptor.size())).collect();
-    let missing: Vec<Option<(&str, u64)>> = stream::iter(blobs)
+async fn send_blobs(repository: &Repository<'_>, image: &Image<'_>, origin: Option<&Origin<'_>>) -> Result<u64> {
+    let missing: Vec<Option<(&str, u64)>> = stream::iter(image.blobs())
         .map(|(digest, size)| async move {
             let there = has_blob(repository, digest).await?;
             Ok::<_, Error>((!there).then_some((digest, size)))
@@ -117,25 +181,49 @@ async fn send_blobs(repository: &Repository<'_>, image: &Image<'_>) -> Result<u6
     let mut missing: Vec<(&str, u64)> = missing.into_iter().flatten().collect();
     // The longest first, so that the last one to end is a short one.
     missing.sort_by_key(|(digest, size)| (std::cmp::Reverse(*size), *digest));
-    if let Some((digest, _)) = missing.iter().find(|(digest, size)| !image.layout.has(digest, *size)) {
+    let absent = |(digest, size): &&(&str, u64)| !image.layout.has(digest, *size);
+    if let (None, Some((digest, _))) = (origin, missing.iter().find(absent)) {
         return Err(Error::new(ErrorKind::BuildFailed, format!("the layout has no whole blob `{digest}`"))
             .hint("build the image again"));
     }
     let total = missing.iter().map(|(_, size)| size).sum();
     let progress = Progress::new(repository.cx.events.clone(), total);
     stream::iter(missing)
-        .map(|(digest, size)| {
-            let part = progress.part();
-            async move {
-                let path = image.layout.blob(digest)?;
-                let blob = Blob { path: &path, digest, size };
-                upload(repository, blob, &part).await
-            }
-        })
+        .map(|blob| send_blob(repository, image, origin, blob, &progress))
         .buffer_unordered(UPLOADS)
-        .try_collect::<()>()
-        .await?;
-    Ok(total)
+        .try_fold(0, async |sum, sent| Ok(sum + sent))
+        .await
+}
+
+/// Brings one blob there; answers how many bytes were sent for it.
+async fn send_blob(
+    repository: &Repository<'_>,
+    image: &Image<'_>,
+    origin: Option<&Origin<'_>>,
+    (digest, size): (&str, u64),
+    progress: &Arc<Progress>,
+) -> Result<u64> {
+    let part = progress.part();
+    let mut session = None;
+    if let Some(from) = image.mounts.get(digest) {
+        match mount(repository, digest, from).await? {
+            Mounted::Yes => {
+                part.add(size);
+                return Ok(0);
+            }
+            Mounted::No(opened) => session = opened,
+        }
+    }
+    if let (Some(origin), false) = (origin, image.layout.has(digest, size)) {
+        let uncounted = Progress::silent().part();
+        let message = format!("fetching layer {digest} of {}", origin.reference.0);
+        repository.cx.events.emit(Event::Note { message });
+        origin.fetch(repository.cx, image.layout, (digest, size), &uncounted).await?;
+    }
+    let path = image.layout.blob(digest)?;
+    upload(repository, Blob { path: &path, digest, size }, &part, session).await?;
+    image.layout.remember_push(digest, &repository.host(), repository.path());
+    Ok(size)
 }
 
 async fn has_blob(repository: &Repository<'_>, digest: &str) -> Result<bool> {
@@ -180,8 +268,8 @@ async fn put_manifest(repository: &Repository<'_>, image: &Image<'_>, name: &str
 /// The digest of the manifest that a reference names, when it is there. Idempotent.
 ///
 /// `image` is by digest or by tag; without either it is the tag `latest`.
-pub async fn exists(cx: &Ctx, http: &Client, auth: Option<&RegistryAuth>, image: &ImageRef) -> Result<Option<String>> {
-    let repository = Repository::new(cx, http, auth, image.repository(), Access::Pull)?;
+pub async fn exists(cx: &Ctx, Way { http, auth }: &Way, image: &ImageRef) -> Result<Option<String>> {
+    let repository = Repository::new(cx, http, auth.as_ref(), image.repository(), Access::Pull)?;
     let name = match (image.digest(), image.tag()) {
         (Some(digest), _) => {
             check_digest_text(digest)?;
@@ -211,18 +299,6 @@ async fn find(repository: &Repository<'_>, name: &str) -> Result<Option<String>>
     // The header is not compulsory; the manifest itself always tells.
     let response = ask(repository, Method::GET, name).await?;
     Ok(response.map(|response| digest_of(&response.body)))
-}
-
-async fn ask(repository: &Repository<'_>, method: Method, name: &str) -> Result<Option<Response>> {
-    let url = repository.url(&format!("manifests/{name}"))?;
-    let response = repository
-        .send(method, &url, Missing::Answer, |request| request.header(ACCEPT, HeaderValue::from_static(MANIFESTS)))
-        .await?;
-    match response.status {
-        StatusCode::OK => Ok(Some(response)),
-        StatusCode::NOT_FOUND => Ok(None),
-        _ => Err(unexpected(&response, "to the question for a manifest")),
-    }
 }
 
 fn check_digest_text(digest: &str) -> Result<()> {

@@ -4,20 +4,26 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use carrack_core::{Error, ErrorKind, Result, event::Ctx, provider::RegistryAuth};
 use carrack_http::{
-    Client, Request, Response,
+    Body, Client, Request, Response,
     endpoint::{authority, is_loopback},
 };
 use reqwest::{
     Method, StatusCode, Url,
-    header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE},
 };
 use serde::Deserialize;
 use tokio::sync::Mutex;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use super::{
     challenge::Challenge,
+    docker_config::TOKEN_USER,
     refusal::{classify, refused, unexpected},
 };
+
+/// An answer with a token has a few kB.
+const LONGEST_TOKEN: usize = 1 << 20;
 
 /// What a token is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +50,8 @@ pub(crate) struct Repository<'a> {
     base: Url,
     path: String,
     access: Access,
+    /// Repositories of the same registry that layers are mounted from.
+    others: Vec<String>,
     authorization: Mutex<Option<HeaderValue>>,
 }
 
@@ -64,8 +72,33 @@ impl<'a> Repository<'a> {
             base: base(host, path, name)?,
             path: path.to_owned(),
             access,
-            authorization: Mutex::new(auth.map(basic).transpose()?),
+            others: Vec::new(),
+            authorization: Mutex::new(auth.and_then(|auth| basic(auth).transpose()).transpose()?),
         })
+    }
+
+    /// Asks for tokens that may also pull from another repository of this registry.
+    pub(crate) fn also_pulls(mut self, path: &str) -> Self {
+        if path != self.path {
+            self.others.push(path.to_owned());
+        }
+        self
+    }
+
+    /// The path of a repository of this registry; `None` for one of another.
+    pub(crate) fn sibling<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let (host, path) = split(name).ok()?;
+        (authority(&base(host, path, name).ok()?) == authority(&self.base)).then_some(path)
+    }
+
+    /// The registry, with its port.
+    pub(crate) fn host(&self) -> String {
+        authority(&self.base)
+    }
+
+    /// `PATH`, without the host.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// The address of something in this repository.
@@ -154,7 +187,11 @@ impl<'a> Repository<'a> {
             .iter()
             .find_map(|header| Challenge::parse(header.to_str().ok()?));
         let Some(challenge) = challenge else {
-            return Err(refused(response));
+            let error = refused(response);
+            return Err(match self.auth {
+                Some(_) => error,
+                None => error.hint(format!("docker login {}", self.host())),
+            });
         };
         let token = self.exchange(&challenge).await?;
         *held = Some(sensitive(&format!("Bearer {token}"))?);
@@ -164,18 +201,27 @@ impl<'a> Repository<'a> {
     async fn exchange(&self, challenge: &Challenge) -> Result<String> {
         let realm = resolve(&self.base, &challenge.realm)?;
         self.refuse_plain(&realm)?;
-        let mut request = Request::new(Method::GET, realm.as_str()).classify(classify);
-        if let Some(service) = &challenge.service {
-            request = request.query("service", service);
-        }
         // A first question asks for `pull` alone; with `push` at once it is one exchange, not two.
         let scope = match &challenge.scope {
             Some(scope) if !scope.starts_with("repository:") => scope.clone(),
             _ => format!("repository:{}:{}", self.path, self.access.actions()),
         };
-        request = request.query("scope", scope);
-        let basic = self.auth.map(basic).transpose()?;
-        let response = self.http.send(self.cx, with(request, &basic)).await?;
+        let others = self.others.iter().map(|path| format!("repository:{path}:pull"));
+        let scopes: Vec<String> = std::iter::once(scope).chain(others).collect();
+        let request = match self.auth.filter(|auth| auth.user == TOKEN_USER) {
+            Some(auth) => refresh(&realm, challenge, &scopes, auth)?,
+            None => {
+                let mut request = Request::new(Method::GET, realm.as_str());
+                for (name, value) in challenge.service.iter().map(|service| ("service", service)) {
+                    request = request.query(name, value);
+                }
+                for scope in scopes {
+                    request = request.query("scope", scope);
+                }
+                with(request, &self.auth.and_then(|auth| basic(auth).transpose()).transpose()?)
+            }
+        };
+        let response = self.http.send(self.cx, request.classify(classify).at_most(LONGEST_TOKEN)).await?;
         let answer: TokenAnswer = response.json()?;
         answer.token.or(answer.access_token).ok_or_else(|| unexpected(&response, "without a token"))
     }
@@ -202,9 +248,28 @@ fn with(request: Request, authorization: &Option<HeaderValue>) -> Request {
     }
 }
 
-fn basic(auth: &RegistryAuth) -> Result<HeaderValue> {
-    let pair = format!("{}:{}", auth.user, auth.password.as_str());
-    sensitive(&format!("Basic {}", BASE64_STANDARD.encode(pair)))
+/// A token in the place of a password is exchanged by a form of its own:
+/// <https://distribution.github.io/distribution/spec/auth/oauth/>.
+fn refresh(realm: &Url, challenge: &Challenge, scopes: &[String], auth: &RegistryAuth) -> Result<Request> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "refresh_token")
+        .append_pair("service", challenge.service.as_deref().unwrap_or_default())
+        .append_pair("client_id", "carrack")
+        .append_pair("scope", &scopes.join(" "))
+        .append_pair("refresh_token", &auth.password);
+    let body = Body::Bytes(form.finish().into());
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    Ok(Request::new(Method::POST, realm.as_str()).idempotent().header(CONTENT_TYPE, form).body(body))
+}
+
+/// `None` for a token, which is only ever exchanged.
+fn basic(auth: &RegistryAuth) -> Result<Option<HeaderValue>> {
+    if auth.user == TOKEN_USER {
+        return Ok(None);
+    }
+    let pair = Zeroizing::new(format!("{}:{}", auth.user, auth.password.as_str()));
+    let encoded = Zeroizing::new(BASE64_STANDARD.encode(pair.as_bytes()));
+    sensitive(&Zeroizing::new(format!("Basic {}", encoded.as_str()))).map(Some)
 }
 
 fn sensitive(value: &str) -> Result<HeaderValue> {

@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use carrack_core::{Error, ErrorKind, Result};
+use carrack_core::{Error, ErrorKind, Result, spec::ImageRef};
 
 use super::{inspect, tree::Tree};
 
 pub(crate) const FILES: &str = "image.build.files";
 pub(crate) const ENTRYPOINT: &str = "image.build.entrypoint";
+pub(crate) const BASE: &str = "image.build.base";
 
 /// An image to make.
 #[derive(Clone, Debug)]
@@ -53,10 +54,12 @@ pub struct FileCopy {
 }
 
 /// What lies below the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
     /// Nothing.
     Scratch,
+    /// An image of a registry: by digest, by tag, or `latest`.
+    Image(ImageRef),
 }
 
 /// Operating system and processor.
@@ -124,7 +127,7 @@ impl BuildSpec {
 pub fn check(spec: &BuildSpec) -> Result<()> {
     check_texts(spec)?;
     if spec.run.is_none() {
-        inspect::check_program(&Tree::read(spec)?, spec)?;
+        inspect::check_program(&Tree::read(spec)?, spec, &|| None)?;
     }
     Ok(())
 }
@@ -144,15 +147,22 @@ pub(crate) fn check_texts(spec: &BuildSpec) -> Result<()> {
         }
     }
     let Some(program) = spec.program() else {
+        if matches!(spec.base, Base::Image(_)) {
+            return check_rest(spec);
+        }
         return Err(invalid(ENTRYPOINT, "the image has no program to start")
             .hint("write `entrypoint = [\"/app\"]` under [image.build]"));
     };
-    if !program.starts_with('/') {
+    if !program.starts_with('/') && spec.base == Base::Scratch {
         return Err(invalid(ENTRYPOINT, format!("`{program}` is not an absolute path")).hint(format!(
             "write `entrypoint = [\"/{}\"]`; an image without a base has no PATH to search",
             program.trim_start_matches("./")
         )));
     }
+    check_rest(spec)
+}
+
+fn check_rest(spec: &BuildSpec) -> Result<()> {
     if let Some(directory) = &spec.working_dir {
         image_path(directory).map_err(|error| error.at_field("image.build.working_dir"))?;
     }

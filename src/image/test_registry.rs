@@ -1,6 +1,6 @@
 //! A small registry for tests: strict about what it is sent, and able to misbehave on request.
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
@@ -41,6 +41,8 @@ pub(crate) enum Instead {
     Answer(u16, Vec<(&'static str, String)>, String),
     /// Reads a part of the body and drops the connection.
     Reset,
+    /// Answers with so many bytes of what it would have answered, and drops the connection.
+    Cut(usize),
 }
 
 type Hook = Box<dyn Fn(&Head) -> Option<Instead> + Send + Sync>;
@@ -52,6 +54,12 @@ pub(crate) struct Behaviour {
     pub(crate) absolute_locations: bool,
     /// Blob uploads that must be under way together before any is answered.
     pub(crate) together: usize,
+    /// A session outlives a connection that broke, and says how far it is.
+    pub(crate) resumes: bool,
+    /// Takes blobs from its other repositories.
+    pub(crate) mounts: bool,
+    /// Answers a part of a blob with the whole.
+    pub(crate) ignores_ranges: bool,
     /// What it says it stored.
     pub(crate) stored_digest: Option<String>,
     /// Looked at before anything else.
@@ -60,10 +68,12 @@ pub(crate) struct Behaviour {
 
 #[derive(Default)]
 struct Stored {
+    /// `REPOSITORY@DIGEST`.
     blobs: HashMap<String, Vec<u8>>,
+    /// `REPOSITORY NAME`.
     manifests: HashMap<String, Vec<u8>>,
-    /// Sessions that wait for their one PUT.
-    sessions: HashSet<String>,
+    /// Sessions that wait for their PUT, and what came of each.
+    sessions: HashMap<String, Vec<u8>>,
     begun: usize,
     requests: Vec<Head>,
     /// From the beginning of a session to its answered PUT.
@@ -124,8 +134,36 @@ impl TestRegistry {
         self.0.stored.lock().expect("lock").blobs.len()
     }
 
+    /// Puts a blob into a repository.
+    pub(crate) fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
+        let digest = digest_of(bytes);
+        self.0.stored.lock().expect("lock").blobs.insert(format!("{repository}@{digest}"), bytes.to_owned());
+        digest
+    }
+
+    /// Has these bytes where another digest is asked for.
+    pub(crate) fn put_lie(&self, repository: &str, digest: &str, bytes: &[u8]) {
+        self.0.stored.lock().expect("lock").blobs.insert(format!("{repository}@{digest}"), bytes.to_owned());
+    }
+
+    /// Puts a manifest under a name and its digest.
+    pub(crate) fn put_manifest(&self, repository: &str, name: &str, manifest: &serde_json::Value) -> String {
+        let bytes = serde_json::to_vec(manifest).expect("json");
+        let digest = digest_of(&bytes);
+        let mut stored = self.0.stored.lock().expect("lock");
+        stored.manifests.insert(format!("{repository} {name}"), bytes.clone());
+        stored.manifests.insert(format!("{repository} {digest}"), bytes);
+        digest
+    }
+
+    /// Sessions that nobody ended.
+    pub(crate) fn open_sessions(&self) -> usize {
+        self.0.stored.lock().expect("lock").sessions.len()
+    }
+
     pub(crate) fn manifest(&self, name: &str) -> Option<Vec<u8>> {
-        self.0.stored.lock().expect("lock").manifests.get(name).cloned()
+        let stored = self.0.stored.lock().expect("lock");
+        stored.manifests.iter().find(|(key, _)| key.ends_with(&format!(" {name}"))).map(|(_, bytes)| bytes.clone())
     }
 
     pub(crate) fn most_uploads_at_once(&self) -> usize {
@@ -136,16 +174,16 @@ impl TestRegistry {
 struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    body: String,
+    body: Vec<u8>,
 }
 
 fn reply(status: u16) -> Reply {
-    Reply { status, headers: Vec::new(), body: String::new() }
+    Reply { status, headers: Vec::new(), body: Vec::new() }
 }
 
 fn problem(status: u16, code: &str) -> Reply {
     let body = format!(r#"{{"errors":[{{"code":"{code}","message":"no"}}]}}"#);
-    Reply { body, ..reply(status) }
+    Reply { body: body.into(), ..reply(status) }
 }
 
 impl Shared {
@@ -167,16 +205,22 @@ impl Shared {
             if reader.read_exact(&mut body).is_err() {
                 return;
             }
+            let most = if let Some(Instead::Cut(most)) = &instead { *most } else { usize::MAX };
             let reply = match instead {
                 Some(Instead::Reset) => {
-                    // The session knows a part of the blob now, and is of no use any more.
-                    self.stored.lock().expect("lock").sessions.remove(head.path());
+                    let mut stored = self.stored.lock().expect("lock");
+                    if !self.behaviour.resumes {
+                        // The session knows a part of the blob now, and is of no use any more.
+                        stored.sessions.remove(head.path());
+                    } else if let Some(session) = stored.sessions.get_mut(head.path()) {
+                        session.extend(body);
+                    }
                     return;
                 }
-                Some(Instead::Answer(status, headers, body)) => Reply { status, headers, body },
-                None => self.answer(&head, body),
+                Some(Instead::Answer(status, headers, body)) => Reply { status, headers, body: body.into() },
+                Some(Instead::Cut(_)) | None => self.answer(&head, body),
             };
-            if write_reply(&mut writer, &head, reply).is_none() {
+            if write_reply(&mut writer, &head, reply, most).is_none() || most < usize::MAX {
                 return;
             }
         }
@@ -187,21 +231,65 @@ impl Shared {
         let Some((_, rest)) = path.split_once("/v2/") else {
             return reply(404);
         };
-        if let Some((_, digest)) = rest.split_once("/blobs/sha256:") {
-            let digest = format!("sha256:{digest}");
-            let known = self.stored.lock().expect("lock").blobs.contains_key(&digest);
-            return reply(if known { 200 } else { 404 });
+        if let Some((repository, digest)) = rest.split_once("/blobs/sha256:") {
+            return self.blob(head, &format!("{repository}@sha256:{digest}"));
         }
-        if rest.ends_with("/blobs/uploads/") && head.method == "POST" {
-            return self.begin(path);
-        }
-        if rest.contains("/blobs/uploads/") && head.method == "PUT" {
-            return self.end(head, body);
+        if let Some((repository, _)) = rest.split_once("/blobs/uploads/") {
+            return match head.method.as_str() {
+                "POST" => self.mount(head, repository).unwrap_or_else(|| self.begin(path)),
+                "PUT" => self.end(head, repository, body),
+                "PATCH" => self.append(head, body),
+                "GET" => self.progress(head),
+                "DELETE" => {
+                    let known = self.stored.lock().expect("lock").sessions.remove(head.path()).is_some();
+                    reply(if known { 204 } else { 404 })
+                }
+                _ => reply(405),
+            };
         }
         match rest.split_once("/manifests/") {
-            Some((_, name)) => self.manifest(head, name, body),
+            Some((repository, name)) => self.manifest(head, repository, name, body),
             None => problem(404, "UNSUPPORTED"),
         }
+    }
+
+    fn blob(&self, head: &Head, key: &str) -> Reply {
+        let stored = self.stored.lock().expect("lock");
+        let Some(bytes) = stored.blobs.get(key) else { return problem(404, "BLOB_UNKNOWN") };
+        let from = head.header("range").trim_start_matches("bytes=").trim_end_matches('-').parse::<usize>();
+        match from {
+            Ok(from) if !self.behaviour.ignores_ranges => Reply { body: bytes[from..].to_owned(), ..reply(206) },
+            _ => Reply { body: bytes.clone(), ..reply(200) },
+        }
+    }
+
+    /// `None` opens a session instead.
+    fn mount(&self, head: &Head, repository: &str) -> Option<Reply> {
+        let mut stored = self.stored.lock().expect("lock");
+        let plain = |text: &str| text.replace("%3A", ":").replace("%2F", "/");
+        let (digest, from) = (plain(head.query("mount")?), plain(head.query("from")?));
+        let bytes = stored.blobs.get(&format!("{from}@{digest}")).filter(|_| self.behaviour.mounts)?.clone();
+        stored.blobs.insert(format!("{repository}@{digest}"), bytes);
+        let location = format!("/v2/{repository}/blobs/{digest}");
+        Some(Reply { headers: vec![("Location", location), ("Docker-Content-Digest", digest)], ..reply(201) })
+    }
+
+    fn append(&self, head: &Head, body: Vec<u8>) -> Reply {
+        let mut stored = self.stored.lock().expect("lock");
+        let Some(session) = stored.sessions.get_mut(head.path()) else { return problem(404, "BLOB_UPLOAD_UNKNOWN") };
+        let expected = format!("{}-{}", session.len(), (session.len() + body.len()).saturating_sub(1));
+        if head.header("content-range") != expected {
+            return problem(416, "BLOB_UPLOAD_INVALID");
+        }
+        session.extend(body);
+        Reply { headers: vec![("Location", head.target.clone())], ..reply(202) }
+    }
+
+    fn progress(&self, head: &Head) -> Reply {
+        let stored = self.stored.lock().expect("lock");
+        let Some(session) = stored.sessions.get(head.path()) else { return problem(404, "BLOB_UPLOAD_UNKNOWN") };
+        let range = format!("0-{}", session.len().saturating_sub(1));
+        Reply { headers: vec![("Location", head.target.clone()), ("Range", range)], ..reply(204) }
     }
 
     fn begin(&self, path: &str) -> Reply {
@@ -213,15 +301,16 @@ impl Shared {
         let host = if self.behaviour.absolute_locations { format!("http://{}", self.address) } else { String::new() };
         // A state that must come back to the letter.
         let location = format!("{host}{session}?_state=a%2Fb+c%3D");
-        stored.sessions.insert(session);
+        stored.sessions.insert(session, Vec::new());
         Reply { headers: vec![("Location", location)], ..reply(202) }
     }
 
-    fn end(&self, head: &Head, body: Vec<u8>) -> Reply {
+    fn end(&self, head: &Head, repository: &str, body: Vec<u8>) -> Reply {
         let mut stored = self.stored.lock().expect("lock");
-        if !stored.sessions.remove(head.path()) {
+        let Some(mut whole) = stored.sessions.remove(head.path()) else {
             return problem(404, "BLOB_UPLOAD_UNKNOWN");
-        }
+        };
+        whole.extend(body);
         if head.query("_state") != Some("a%2Fb+c%3D") {
             return problem(400, "BLOB_UPLOAD_INVALID");
         }
@@ -233,15 +322,15 @@ impl Shared {
             .wait_timeout_while(stored, Duration::from_secs(20), |stored| stored.gathered < wanted)
             .expect("lock");
         stored.uploading -= 1;
-        let digest = digest_of(&body);
+        let digest = digest_of(&whole);
         if late.timed_out() || head.query("digest").map(|text| text.replace("%3A", ":")) != Some(digest.clone()) {
             return problem(400, "DIGEST_INVALID");
         }
-        stored.blobs.insert(digest.clone(), body);
+        stored.blobs.insert(format!("{repository}@{digest}"), whole);
         Reply { headers: vec![("Docker-Content-Digest", digest)], ..reply(201) }
     }
 
-    fn manifest(&self, head: &Head, name: &str, body: Vec<u8>) -> Reply {
+    fn manifest(&self, head: &Head, repository: &str, name: &str, body: Vec<u8>) -> Reply {
         let mut stored = self.stored.lock().expect("lock");
         if head.method == "PUT" {
             let value: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -250,19 +339,23 @@ impl Shared {
             }
             let layers = value["layers"].as_array().cloned().unwrap_or_default();
             let mut blobs = layers.iter().chain([&value["config"]]);
-            if !blobs.all(|blob| stored.blobs.contains_key(blob["digest"].as_str().unwrap_or_default())) {
+            let key =
+                |blob: &serde_json::Value| format!("{repository}@{}", blob["digest"].as_str().unwrap_or_default());
+            if !blobs.all(|blob| stored.blobs.contains_key(&key(blob))) {
                 return problem(404, "MANIFEST_BLOB_UNKNOWN");
             }
-            stored.manifests.insert(name.to_owned(), body.clone());
-            stored.manifests.insert(digest_of(&body), body.clone());
+            stored.manifests.insert(format!("{repository} {name}"), body.clone());
+            stored.manifests.insert(format!("{repository} {}", digest_of(&body)), body.clone());
             let said = self.behaviour.stored_digest.clone();
             return Reply {
                 headers: vec![("Docker-Content-Digest", said.unwrap_or_else(|| digest_of(&body)))],
                 ..reply(201)
             };
         }
-        match stored.manifests.get(name) {
-            Some(bytes) => Reply { headers: vec![("Docker-Content-Digest", digest_of(bytes))], ..reply(200) },
+        match stored.manifests.get(&format!("{repository} {name}")) {
+            Some(bytes) => {
+                Reply { headers: vec![("Docker-Content-Digest", digest_of(bytes))], body: bytes.clone(), ..reply(200) }
+            }
             None => problem(404, "MANIFEST_UNKNOWN"),
         }
     }
@@ -285,14 +378,15 @@ fn read_head(reader: &mut impl BufRead) -> Option<Head> {
     Some(Head { method, target, headers, number: 0 })
 }
 
-fn write_reply(writer: &mut TcpStream, head: &Head, reply: Reply) -> Option<()> {
+fn write_reply(writer: &mut TcpStream, head: &Head, reply: Reply, most: usize) -> Option<()> {
     let mut text = format!("HTTP/1.1 {} Status\r\nContent-Length: {}\r\n", reply.status, reply.body.len());
     for (name, value) in reply.headers {
         text += &format!("{name}: {value}\r\n");
     }
     text += "\r\n";
+    let mut bytes = text.into_bytes();
     if head.method != "HEAD" {
-        text += &reply.body;
+        bytes.extend(&reply.body[..reply.body.len().min(most)]);
     }
-    writer.write_all(text.as_bytes()).ok()
+    writer.write_all(&bytes).ok()
 }

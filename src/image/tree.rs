@@ -1,6 +1,6 @@
 //! The files to copy, as the entries of each layer.
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs::{self, Metadata},
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
@@ -10,12 +10,36 @@ use carrack_core::Result;
 use walkdir::WalkDir;
 
 use super::{
+    listing::{Kind, Listing},
     missing::unreadable,
-    spec::{BuildSpec, FILES, FileCopy, check_name, image_path, invalid, twice},
+    spec::{Base, BuildSpec, FILES, FileCopy, check_name, image_path, invalid, twice},
 };
 
 /// Links followed before they are taken for a circle; Linux's own limit: <https://man7.org/linux/man-pages/man7/path_resolution.7.html>.
 const MAX_LINKS: usize = 40;
+
+/// Folders that stand in every base worth the name, some with a mode of their own.
+/// <https://refspecs.linuxfoundation.org/FHS_3.0/fhs/index.html>
+const EVERY_BASE_HAS: [&str; 18] = [
+    "bin",
+    "dev",
+    "etc",
+    "home",
+    "home/nonroot",
+    "lib",
+    "lib64",
+    "mnt",
+    "opt",
+    "proc",
+    "root",
+    "run",
+    "sbin",
+    "srv",
+    "sys",
+    "tmp",
+    "usr",
+    "var",
+];
 
 /// One entry of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +57,14 @@ pub(crate) struct LayerPlan {
     pub(crate) nodes: BTreeMap<PathBuf, Node>,
 }
 
-/// Everything that will be in the image.
+/// What is at a path, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    Own(&'a Node),
+    Below(Kind),
+}
+
+/// Everything that will be in the image above its base.
 ///
 /// One layer for each entry of `files`: when only the program changes, the large folder beside it keeps its
 /// digest and is neither compressed nor pushed again.
@@ -52,10 +83,13 @@ impl Tree {
             tree.add(layer)?;
         }
         if let Some(directory) = &spec.working_dir {
-            tree.add_directory(directory)?;
+            tree.add_directory(spec, directory)?;
         }
         if let Some(program) = spec.program() {
             tree.make_executable(program);
+        }
+        if spec.base != Base::Scratch {
+            tree.layers.iter_mut().for_each(leave_folders);
         }
         Ok(tree)
     }
@@ -77,9 +111,12 @@ impl Tree {
         Ok(())
     }
 
-    fn add_directory(&mut self, directory: &str) -> Result<()> {
+    fn add_directory(&mut self, spec: &BuildSpec, directory: &str) -> Result<()> {
         let parts = image_path(directory)?;
         let path: PathBuf = parts.iter().collect();
+        if spec.base != Base::Scratch && EVERY_BASE_HAS.iter().any(|known| path == Path::new(known)) {
+            return Ok(());
+        }
         if parts.is_empty() || self.resolve(Path::new(directory)).is_some() {
             return Ok(());
         }
@@ -104,17 +141,28 @@ impl Tree {
 
     /// What an absolute path leads to, through links; `None` when it leads nowhere.
     pub(crate) fn resolve(&self, path: &Path) -> Option<(PathBuf, &Node)> {
+        match self.resolve_above(path, None)? {
+            (path, Place::Own(node)) => Some((path, node)),
+            (_, Place::Below(_)) => None,
+        }
+    }
+
+    /// The same in the image as a whole, with what the base has below our files.
+    pub(crate) fn resolve_above(&self, path: &Path, base: Option<&Listing>) -> Option<(PathBuf, Place<'_>)> {
+        let look = |path: &Path| {
+            let below = || base?.get(path).cloned().map(Place::Below);
+            self.all.get(path).map(Place::Own).or_else(below)
+        };
         let mut left = PathBuf::from(path);
         for _ in 0..MAX_LINKS {
             let mut done = PathBuf::new();
             let mut parts = left.components();
             let target = loop {
                 let Some(part) = parts.next() else {
-                    return match self.all.get(&done) {
-                        Some(node) => Some((done, node)),
-                        None if done.as_os_str().is_empty() => Some((done, &Node::Directory)),
-                        None => None,
-                    };
+                    if done.as_os_str().is_empty() {
+                        return Some((done, Place::Own(&Node::Directory)));
+                    }
+                    return look(&done).map(|place| (done, place));
                 };
                 match part {
                     Component::RootDir => done.clear(),
@@ -124,7 +172,7 @@ impl Tree {
                     }
                     Component::Normal(name) => {
                         done.push(name);
-                        if let Node::Link { target } = self.all.get(&done)? {
+                        if let Place::Own(Node::Link { target }) | Place::Below(Kind::Link(target)) = &look(&done)? {
                             done.pop();
                             break done.join(target);
                         }
@@ -205,6 +253,14 @@ fn read_file(spec: &BuildSpec, path: &Path, metadata: &Metadata) -> Result<Node>
         size: metadata.len(),
         executable: metadata.permissions().mode() & 0o111 != 0,
     })
+}
+
+/// Above a base, a folder that holds something has no entry of its own: the base may have it with another mode or
+/// owner, or as a link, and an entry would replace that. Where it has none, whoever unpacks the layer makes it.
+fn leave_folders(layer: &mut LayerPlan) {
+    let parents: BTreeSet<PathBuf> =
+        layer.nodes.keys().flat_map(|path| path.ancestors().skip(1)).map(Path::to_owned).collect();
+    layer.nodes.retain(|path, node| *node != Node::Directory || !parents.contains(path));
 }
 
 /// Without an entry of its own, whoever unpacks the layer chooses a folder's mode.

@@ -6,13 +6,14 @@ use carrack_core::{
     ErrorKind, Result,
     capability::Capabilities,
     event::{Ctx, Event, EventSink},
+    evidence::Evidence,
     memory::Memory,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     plan::{self, Intent, Plan, Step},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
     retry::RetryPolicy,
     run::run,
-    spec::{EnvValue, ImageRef, ProviderId, ServiceName, ServiceRef, ServiceSpec},
+    spec::{EnvValue, ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
 };
 use carrack_http::{Client, ClientOptions};
 
@@ -20,6 +21,7 @@ use super::{
     Outcome,
     deploy::{Image, Request, deploy},
 };
+use crate::image::Way;
 
 /// Memory, where others deploy just before each of our writes, as often as there are deploys of theirs.
 #[derive(Debug, Default)]
@@ -59,6 +61,15 @@ impl Provider for Contested {
     fn logs<'a>(&'a self, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>> {
         self.memory.logs(cx, service, query)
     }
+    async fn evidence(
+        &self,
+        cx: &Ctx,
+        service: &ServiceName,
+        revision: Option<&RevisionId>,
+        said: &str,
+    ) -> Result<Evidence> {
+        self.memory.evidence(cx, service, revision, said).await
+    }
     fn plan(&self, service: &ServiceName, intent: &Intent, observed: &Observed) -> Result<Plan> {
         self.memory.plan(service, intent, observed)
     }
@@ -92,9 +103,10 @@ async fn contested(theirs: Vec<plan::Deploy>) -> (Result<super::Report>, Contest
     let provider = Contested { theirs: Mutex::new(theirs), ..Contested::default() };
     deployed(&provider.memory, &cx, asking(&[("A", "1")])).await.expect("the first deploy");
     let http = Client::new(ClientOptions { endpoint: None, retry: RetryPolicy::default() }).expect("a client");
+    let way = Way { http, auth: None };
     let mut ours = asking(&[("A", "2")]);
     ours.spec.workload.main.image = None;
-    let request = Request { provider: &provider, http: &http, name: name(), deploy: ours, image: Image::Keep };
+    let request = Request { provider: &provider, ways: &way, name: name(), deploy: ours, image: Image::Keep };
     let result = deploy(&cx, &request).await;
     drop(cx);
     let mut seen = Vec::new();

@@ -10,7 +10,6 @@ use carrack_core::{
     run::{RunReport, run},
     spec::{ImageRef, ServiceName},
 };
-use carrack_http::Client;
 use tokio::time::Instant;
 
 use super::{
@@ -20,7 +19,7 @@ use super::{
     observe::settled,
     verify,
 };
-use crate::image::BuildSpec;
+use crate::image::{BuildSpec, Ways};
 
 /// How often a conflict is met by looking and planning again.
 const CONFLICTS: usize = 3;
@@ -48,8 +47,8 @@ pub enum Image {
 pub struct Request<'a> {
     /// The cloud.
     pub provider: &'a dyn Provider,
-    /// For the registry.
-    pub http: &'a Client,
+    /// To registries.
+    pub ways: &'a dyn Ways,
     /// The service.
     pub name: ServiceName,
     /// What the file says.
@@ -71,13 +70,13 @@ pub struct Prepared {
 
 /// Builds the image and looks at the service, side by side, and plans.
 pub async fn prepare(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
-    let Request { provider, http, name, .. } = request;
+    let Request { provider, ways, name, .. } = request;
     let image = async {
         match &request.image {
             Image::Keep => Ok((None, None)),
-            Image::Ref(image) => Ok((Some(pinned(cx, *provider, http, image).await?), None)),
+            Image::Ref(image) => Ok((Some(pinned(cx, *ways, image).await?), None)),
             Image::Build { spec, layout, repository } => {
-                let built = build_image(cx, spec, layout).await?;
+                let built = build_image(cx, *ways, spec, layout).await?;
                 let local = LocalImage { built, repository: repository.clone() };
                 Ok::<_, Error>((Some(local.reference()), Some(local)))
             }
@@ -95,13 +94,13 @@ pub async fn prepare(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
 pub async fn deploy(cx: &Ctx, request: &Request<'_>) -> Result<Report> {
     let started = Instant::now();
     let prepared = prepare(cx, request).await?;
-    let mut report = apply(cx, request.provider, request.http, prepared).await?;
+    let mut report = apply(cx, request.provider, request.ways, prepared).await?;
     report.elapsed = started.elapsed();
     Ok(report)
 }
 
 /// Does what was prepared. A plan that is empty sends nothing.
-pub async fn apply(cx: &Ctx, provider: &dyn Provider, http: &Client, prepared: Prepared) -> Result<Report> {
+pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared: Prepared) -> Result<Report> {
     let Prepared { plan, observed, local } = prepared;
     let started = Instant::now();
     let name = plan.target.name.clone();
@@ -129,7 +128,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, http: &Client, prepared: P
     let public = is_public(&plan, &observed);
     let opened = plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "service.public");
     if let Some(local) = local.filter(|local| changes_image(&plan, local)) {
-        push_image(cx, provider, http, &local, Some("latest")).await?;
+        push_image(cx, provider, ways, &local, Some("latest")).await?;
     }
     let done = match converge(cx, provider, plan).await {
         Ok(done) => done,

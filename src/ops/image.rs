@@ -8,11 +8,11 @@ use carrack_core::{
     provider::Provider,
     spec::ImageRef,
 };
-use carrack_http::Client;
 use tokio::time::Instant;
 
 use crate::image::{
-    BuildSpec, Built, build,
+    Base, BaseImage, BuildSpec, Built, Ways, base, build,
+    layout::Layout,
     push::{Destination, Pushed, exists, push},
 };
 
@@ -33,30 +33,40 @@ impl LocalImage {
 }
 
 /// Builds into the layout folder; says what came of it.
-pub async fn build_image(cx: &Ctx, spec: &BuildSpec, layout: &Path) -> Result<Built> {
+pub async fn build_image(cx: &Ctx, ways: &dyn Ways, spec: &BuildSpec, layout: &Path) -> Result<Built> {
     let started = Instant::now();
     cx.events.emit(Event::PhaseStarted { phase: Phase::Build, message: spec.name.clone() });
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let built = build(cx, spec, layout, threads).await?;
+    let base = find_base(cx, ways, spec, layout).await?;
+    let built = build(cx, spec, base, layout, threads).await?;
     let message = format!("{} ({})", built.digest, megabytes(built.size));
     cx.events.emit(Event::PhaseFinished { phase: Phase::Build, message, elapsed: started.elapsed() });
     Ok(built)
+}
+
+/// A name that can move is looked up, and said by the digest that a file would pin it with.
+async fn find_base(cx: &Ctx, ways: &dyn Ways, spec: &BuildSpec, layout: &Path) -> Result<Option<BaseImage>> {
+    let Base::Image(reference) = &spec.base else { return Ok(None) };
+    let found = base::find(cx, ways, reference, spec.platform, &Layout::create(layout)?).await?;
+    if reference.digest().is_none() {
+        cx.events.emit(Event::Note { message: format!("the base {} is {}", reference.0, found.pinned()) });
+    }
+    Ok(Some(found))
 }
 
 /// Pushes what the registry lacks; makes the repository when it is missing.
 pub async fn push_image(
     cx: &Ctx,
     provider: &dyn Provider,
-    http: &Client,
+    ways: &dyn Ways,
     image: &LocalImage,
     tag: Option<&str>,
 ) -> Result<Pushed> {
     let started = Instant::now();
     let reference = image.reference();
     cx.events.emit(Event::PhaseStarted { phase: Phase::Push, message: image.repository.clone() });
-    let auth = provider.registry().login(cx, &reference).await?;
     let to = Destination { repository: image.repository.clone(), tag: tag.map(str::to_owned) };
-    let send = || push(cx, http, auth.as_ref(), &image.built.layout, &image.built.digest, &to);
+    let send = || push(cx, ways, &image.built.layout, &image.built.digest, &to);
     let pushed = match send().await {
         // A missing repository looks like one that may not be written to.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
@@ -78,18 +88,19 @@ pub async fn push_image(
 }
 
 /// The reference by digest; a tag is looked up in the registry.
-pub async fn pinned(cx: &Ctx, provider: &dyn Provider, http: &Client, image: &ImageRef) -> Result<ImageRef> {
+pub async fn pinned(cx: &Ctx, ways: &dyn Ways, image: &ImageRef) -> Result<ImageRef> {
     if image.digest().is_some() {
         return Ok(image.clone());
     }
-    let digest = require(cx, provider, http, image).await?;
+    let digest = require(cx, ways, image).await?;
     Ok(ImageRef(format!("{}@{digest}", image.repository())))
 }
 
 /// The digest of an image that the registry has, or an error that says that it has not.
-pub async fn require(cx: &Ctx, provider: &dyn Provider, http: &Client, image: &ImageRef) -> Result<String> {
-    let auth = provider.registry().login(cx, image).await?;
-    match exists(cx, http, auth.as_ref(), image).await {
+pub async fn require(cx: &Ctx, ways: &dyn Ways, image: &ImageRef) -> Result<String> {
+    // It is asked where the cloud will look for it.
+    let way = ways.push(cx, image).await?;
+    match exists(cx, &way, image).await {
         Ok(Some(digest)) => Ok(digest),
         Ok(None) => Err(not_there(image)),
         // A missing repository looks like one that may not be read.

@@ -6,6 +6,7 @@ pub mod destroy;
 mod dossier;
 pub mod image;
 pub mod observe;
+pub mod registries;
 pub mod saved_plan;
 pub mod verify;
 

@@ -337,3 +337,28 @@ fn state_folder_that_cannot_be_written() {
     error: the state folder `DIR/state` cannot be used: File exists (os error 17); name another with `CARRACK_STATE_DIR`
     ");
 }
+
+#[test]
+fn base_that_is_no_image() {
+    assert_snapshot!(deploy("base = \"scratch\"", "base = \"distroless/static\""), @r#"
+    exit 10
+    --- stderr
+    error: invalid base `distroless/static`
+     --> carrack.toml:8:8
+      |
+    8 | base = "distroless/static"
+      |        ^^^^^^^^^^^^^^^^^^^ there is no registry host
+      |
+      = help: write HOST/PATH:TAG or HOST/PATH@sha256:…, such as "docker.io/library/nginx:1.29"
+    "#);
+}
+
+#[test]
+fn loader_that_a_known_base_lacks() {
+    // This program's own loader is not in a base that has no C library.
+    let own = std::env::current_exe().unwrap();
+    let text = deploy_with("base = \"scratch\"", "base = \"gcr.io/distroless/static-debian12\"", |dir| {
+        fs::copy(&own, dir.join("app")).unwrap();
+    });
+    assert!(text.starts_with("exit 10\n") && text.contains("dynamically linked: it needs `/lib"), "{text}");
+}

@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_input;
+mod bases;
 mod basics;
 mod documented;
 mod failures;

@@ -3,7 +3,9 @@ use serde_json::json;
 
 use crate::{
     cli::{error::Failure, session::Session},
+    image::Base,
     ops::image::build_image,
+    registry::{Access, connect},
 };
 
 /// Options of `carrack build`.
@@ -17,8 +19,15 @@ pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> R
     let first = session.common.target.clone().or_else(|| loaded.target_names().first().map(|name| (*name).to_owned()));
     let project = session.resolve(loaded, first)?;
     let spec = session.build_spec(&project)?;
-    let built =
-        build_image(&session.cx, &spec, &session.layout()?).await.map_err(|error| session.located(&project, error))?;
+    let connection = match spec.base {
+        Base::Image(_) => session.connect(&project.place).await?,
+        // Nothing is asked for, so the local cloud need not run.
+        Base::Scratch => connect(&project.place, &Access::Cloud)?,
+    };
+    let ways = session.ways(&connection);
+    let built = build_image(&session.cx, &ways, &spec, &session.layout()?)
+        .await
+        .map_err(|error| session.located(&project, error))?;
     session.data(&built.digest).await;
     session.report(json!({ "digest": built.digest, "size": built.size, "layout": built.layout }));
     Ok(0)

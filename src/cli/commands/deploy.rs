@@ -47,7 +47,8 @@ async fn from_file(session: &Session, image: Option<String>) -> Result<Report, F
         session.check_image(&project)?;
     }
     let connection = session.connect(&project.place).await?;
-    let request = session.request(&project, &connection, image)?;
+    let ways = session.ways(&connection);
+    let request = session.request(&project, &connection, &ways, image)?;
     deploy(&session.cx, &request).await.map_err(|error| session.located(&project, error))
 }
 
@@ -57,5 +58,5 @@ async fn saved(session: &Session, path: &std::path::Path) -> Result<Report, Fail
     let place = Place { provider: target.provider.clone(), scope: target.scope.clone(), region: target.region.clone() };
     let connection = session.connect(&place).await?;
     let prepared = saved_plan::prepare(&session.cx, &*connection.provider, plan).await?;
-    Ok(apply(&session.cx, &*connection.provider, &connection.http, prepared).await?)
+    Ok(apply(&session.cx, &*connection.provider, &session.ways(&connection), prepared).await?)
 }

@@ -35,11 +35,12 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         session.check_image(&project)?;
     }
     let connection = session.connect(&project.place).await?;
-    let request = session.request(&project, &connection, options.image)?;
+    let ways = session.ways(&connection);
+    let request = session.request(&project, &connection, &ways, options.image)?;
     let prepared = prepare(&session.cx, &request).await.map_err(|error| session.located(&project, error))?;
     if let Some(path) = &options.out {
         if let Some(local) = &prepared.local {
-            image::require(&session.cx, request.provider, request.http, &local.reference()).await?;
+            image::require(&session.cx, request.ways, &local.reference()).await?;
         }
         saved_plan::write(&prepared.plan, path)?;
         session

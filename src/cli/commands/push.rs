@@ -22,11 +22,13 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     let project = session.project()?;
     session.check_image(&project)?;
     let spec = session.build_spec(&project)?;
-    let built =
-        build_image(&session.cx, &spec, &session.layout()?).await.map_err(|error| session.located(&project, error))?;
     let connection = session.connect(&project.place).await?;
+    let ways = session.ways(&connection);
+    let built = build_image(&session.cx, &ways, &spec, &session.layout()?)
+        .await
+        .map_err(|error| session.located(&project, error))?;
     let image = LocalImage { built, repository: repository(&project, &connection, &spec.name) };
-    let pushed = push_image(&session.cx, &*connection.provider, &connection.http, &image, Some(&options.tag)).await?;
+    let pushed = push_image(&session.cx, &*connection.provider, &ways, &image, Some(&options.tag)).await?;
     session.data(&pushed.reference).await;
     session.report(json!({ "reference": pushed.reference, "digest": image.built.digest, "uploaded": pushed.uploaded }));
     Ok(0)

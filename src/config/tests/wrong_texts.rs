@@ -177,18 +177,34 @@ entrypoint = ["/a"]
 fn bad_base() {
     let text = r#"
 [image.build]
-base = "gcr.io/distroless/static-debian12"
+base = "BASE"
 files = [{ from = "a", to = "/a" }]
 entrypoint = ["/a"]
 "#;
-    assert_snapshot!(refused_below(text), @r#"
-    error: unknown base `gcr.io/distroless/static-debian12`
+    assert_snapshot!(refused_below(&text.replace("BASE", "scrach")), @r#"
+    error: invalid base `scrach`
      --> carrack.toml:5:8
       |
-    5 | base = "gcr.io/distroless/static-debian12"
-      |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ only "scratch" is built today
+    5 | base = "scrach"
+      |        ^^^^^^^^ did you mean "scratch"?
+    "#);
+    assert_snapshot!(refused_below(&text.replace("BASE", "alpine:3")), @r#"
+    error: invalid base `alpine:3`
+     --> carrack.toml:5:8
       |
-      = help: build such an image with another tool, push it, and name it by `ref` under [image]
+    5 | base = "alpine:3"
+      |        ^^^^^^^^^^ there is no registry host
+      |
+      = help: for an image of Docker Hub write "docker.io/library/alpine:3"
+    "#);
+    assert_snapshot!(refused_below(&text.replace("BASE", "gcr.io/distroless/static@sha256:12")), @r#"
+    error: invalid base `gcr.io/distroless/static@sha256:12`
+     --> carrack.toml:5:8
+      |
+    5 | base = "gcr.io/distroless/static@sha256:12"
+      |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ this is not a digest
+      |
+      = help: a digest is `sha256:` and 64 of 0-9 and a-f
     "#);
 }
 

@@ -2,9 +2,10 @@ use std::{fs, time::Duration};
 
 use carrack_core::{
     event::{Event, EventSink},
+    provider::RegistryAuth,
     retry::RetryPolicy,
 };
-use carrack_http::{ClientOptions, Endpoint};
+use carrack_http::{Client, ClientOptions, Endpoint};
 
 use super::*;
 use crate::image::{
@@ -14,7 +15,9 @@ use crate::image::{
     test_registry::{Behaviour, Head, Instead, TestRegistry},
 };
 
+mod bases;
 mod credentials;
+mod resumed;
 
 /// One image of three layers, and a client that waits for nothing.
 struct Case {
@@ -42,7 +45,7 @@ impl Case {
         let files: Vec<(&str, &str)> = files.chain([("app", "/app")]).collect();
         let layout = folder.path().join("layout");
         let spec = spec(folder.path(), &files);
-        let built = build(&Ctx::silent(), &spec, &layout, 2).await.expect("built");
+        let built = build(&Ctx::silent(), &spec, None, &layout, 2).await.expect("built");
         Self { _folder: folder, built, http: client(None), cx: Ctx::silent() }
     }
 
@@ -52,7 +55,11 @@ impl Case {
 
     async fn push_as(&self, registry: &TestRegistry, tag: Option<&str>, auth: Option<&RegistryAuth>) -> Result<Pushed> {
         let to = Destination { repository: format!("{}/p/r/hello", registry.host()), tag: tag.map(str::to_owned) };
-        push(&self.cx, &self.http, auth, &self.built.layout, &self.built.digest, &to).await
+        push(&self.cx, &self.way(auth), &self.built.layout, &self.built.digest, &to).await
+    }
+
+    fn way(&self, auth: Option<&RegistryAuth>) -> Way {
+        Way { http: self.http.clone(), auth: auth.cloned() }
     }
 
     fn manifest(&self) -> Vec<u8> {
@@ -226,7 +233,7 @@ async fn an_image_is_found_by_tag_and_by_digest() {
         ("hello:v1".to_owned(), Err(ErrorKind::ConfigInvalid)),
     ] {
         let image = ImageRef(reference.clone());
-        let found = exists(&case.cx, &case.http, None, &image).await;
+        let found = exists(&case.cx, &case.way(None), &image).await;
         assert_eq!(found.map_err(|error| error.kind()), expected, "{reference}");
     }
 }
@@ -261,6 +268,6 @@ async fn an_interruption_and_the_deadline_end_it() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     case.cx = Ctx { deadline: Some(tokio::time::Instant::now() + Duration::from_millis(50)), ..Ctx::silent() };
     let to = Destination { repository: format!("{}/hello", silent.local_addr().expect("address")), tag: None };
-    let error = push(&case.cx, &case.http, None, &case.built.layout, &case.built.digest, &to).await;
+    let error = push(&case.cx, &case.way(None), &case.built.layout, &case.built.digest, &to).await;
     assert_eq!(error.expect_err("late").kind(), ErrorKind::Timeout);
 }

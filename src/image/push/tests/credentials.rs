@@ -67,7 +67,7 @@ async fn uploads_elsewhere_get_no_credentials_and_need_tls() {
     case.http = client(Some(endpoint));
     let to = Destination { repository: "us-docker.pkg.dev/p/r/hello".into(), tag: None };
     let (layout, digest) = (&case.built.layout, &case.built.digest);
-    let _ = push(&case.cx, &case.http, Some(&auth()), layout, digest, &to).await;
+    let _ = push(&case.cx, &case.way(Some(&auth())), layout, digest, &to).await;
     let heads = registry.heads();
     let (elsewhere, ours): (Vec<&Head>, Vec<&Head>) =
         heads.iter().partition(|head| head.header("host") == "storage.example.com");
@@ -91,11 +91,11 @@ async fn a_clouds_host_is_reached_through_the_local_endpoint() {
     let endpoint = Endpoint::parse(&format!("http://{}", registry.host())).expect("endpoint");
     case.http = client(Some(endpoint));
     let to = Destination { repository: "us-docker.pkg.dev/p/r/hello".into(), tag: None };
-    let pushed = push(&case.cx, &case.http, Some(&auth()), &case.built.layout, &case.built.digest, &to).await;
+    let pushed = push(&case.cx, &case.way(Some(&auth())), &case.built.layout, &case.built.digest, &to).await;
     let image = ImageRef(pushed.expect("pushed").reference);
     assert_eq!(image.0, format!("us-docker.pkg.dev/p/r/hello@{}", case.built.digest));
     assert!(registry.heads().iter().all(|head| head.header("host") == "us-docker.pkg.dev"));
     assert!(registry.heads().iter().all(|head| head.header("authorization") == "Basic bWU6c2VjcmV0"));
-    let found = exists(&case.cx, &case.http, None, &image).await.expect("asked");
+    let found = exists(&case.cx, &case.way(None), &image).await.expect("asked");
     assert_eq!(found, Some(case.built.digest.clone()));
 }

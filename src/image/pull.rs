@@ -1,0 +1,226 @@
+//! What a registry has: manifests by name, blobs into a layout. Nothing is believed before its digest agrees.
+//!
+//! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull>
+use std::{
+    io::Write,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use carrack_core::{Error, ErrorKind, Result, retry::retry};
+use carrack_http::Response;
+use reqwest::{
+    Method, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderValue, RANGE},
+};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::{
+    layout::{Layout, digest_of, digest_text, failed},
+    progress::Part as Share,
+    refusal::unexpected,
+    registry::{Missing, Repository},
+    upload::patience,
+};
+
+/// Every kind of manifest that an image can have: OCI's, and Docker's before them.
+/// <https://distribution.github.io/distribution/spec/manifest-v2-2/>
+pub(crate) const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Registries take no larger ones: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests>.
+const LONGEST_MANIFEST: usize = 4 * 1024 * 1024;
+
+/// A registry may send us to its store, and that to another one.
+const MOST_REDIRECTS: usize = 5;
+
+/// A manifest or an index, as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) bytes: Bytes,
+    pub(crate) digest: String,
+    pub(crate) media_type: Option<String>,
+}
+
+/// Asks for a manifest by tag or digest; `None` when it is not there.
+pub(crate) async fn ask(repository: &Repository<'_>, method: Method, name: &str) -> Result<Option<Response>> {
+    let url = repository.url(&format!("manifests/{name}"))?;
+    let response = repository
+        .send(method, &url, Missing::Answer, |request| {
+            request.at_most(LONGEST_MANIFEST).header(ACCEPT, HeaderValue::from_static(MANIFESTS))
+        })
+        .await?;
+    match response.status {
+        StatusCode::OK => Ok(Some(response)),
+        StatusCode::NOT_FOUND => Ok(None),
+        _ => Err(unexpected(&response, "to the question for a manifest")),
+    }
+}
+
+/// The manifest of this tag or digest; `None` when it is not there.
+pub(crate) async fn manifest(repository: &Repository<'_>, name: &str) -> Result<Option<Fetched>> {
+    let Some(response) = ask(repository, Method::GET, name).await? else {
+        return Ok(None);
+    };
+    let digest = digest_of(&response.body);
+    // A tag has no colon.
+    let wanted = name.contains(':').then_some(name).or_else(|| {
+        let said = response.header("docker-content-digest");
+        said.filter(|said| said.starts_with("sha256:"))
+    });
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
+        return Err(other_content(wanted, &digest).with_request(response.request.clone()));
+    }
+    let media_type = response.header(CONTENT_TYPE.as_str()).map(str::to_owned);
+    Ok(Some(Fetched { bytes: response.body, digest, media_type }))
+}
+
+/// Fetches a blob into the layout, unless it lies there. A download that breaks goes on where it broke.
+pub(crate) async fn blob(
+    repository: &Repository<'_>,
+    layout: &Layout,
+    (digest, size): (&str, u64),
+    share: &Share,
+) -> Result<()> {
+    if layout.has(digest, size) {
+        share.add(size);
+        return Ok(());
+    }
+    let partial = Arc::new(Mutex::new(Partial::new(layout, digest, size)?));
+    let name = format!("download of {digest}");
+    retry(repository.cx, repository.http.retry_policy(), &name, |_| attempt(repository, digest, &partial, share))
+        .await?;
+    let partial = Arc::try_unwrap(partial).map_err(|_| Error::new(ErrorKind::Internal, "a download is still read"))?;
+    layout.adopt(partial.into_inner().unwrap_or_else(PoisonError::into_inner).file, digest)
+}
+
+async fn attempt(
+    repository: &Repository<'_>,
+    digest: &str,
+    partial: &Arc<Mutex<Partial>>,
+    share: &Share,
+) -> Result<()> {
+    let from = lock(partial).got;
+    let mut url = repository.url(&format!("blobs/{digest}"))?;
+    let mut response;
+    let mut left = MOST_REDIRECTS;
+    loop {
+        response = fetch(repository, &url, from, partial, share).await?;
+        if !response.status.is_redirection() {
+            break;
+        }
+        if left == 0 {
+            return Err(unexpected(&response, "again and again"));
+        }
+        left -= 1;
+        url = repository.location(&response, &url)?;
+    }
+    let held = lock(partial);
+    match response.status {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => held.check(from > 0).map_err(|error| {
+            let restart = error.kind().is_retryable() && held.got >= held.size;
+            drop(held);
+            if restart {
+                lock(partial).restart(share);
+            }
+            error.with_request(response.request.clone())
+        }),
+        StatusCode::NOT_FOUND => Err(Error::new(ErrorKind::NotFound, format!("the registry does not have `{digest}`"))
+            .with_request(response.request.clone())),
+        _ => Err(unexpected(&response, "to the question for a blob")),
+    }
+}
+
+async fn fetch(
+    repository: &Repository<'_>,
+    url: &reqwest::Url,
+    from: u64,
+    partial: &Arc<Mutex<Partial>>,
+    share: &Share,
+) -> Result<Response> {
+    let size = lock(partial).size;
+    let (partial, share) = (Arc::clone(partial), share.clone());
+    let begun = Mutex::new(false);
+    let take = Arc::new(move |status: StatusCode, piece: &[u8]| {
+        let mut held = lock(&partial);
+        // A registry that takes no ranges begins again.
+        let first = !std::mem::replace(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner), true);
+        if first && status != StatusCode::PARTIAL_CONTENT && held.got > 0 {
+            held.restart(&share);
+        }
+        held.take(piece)?;
+        share.add(piece.len() as u64);
+        Ok(())
+    });
+    let range = (from > 0).then(|| HeaderValue::from_str(&format!("bytes={from}-")).ok()).flatten();
+    repository
+        .send(Method::GET, url, Missing::Answer, |request| {
+            let request = request.once().timeout(Some(patience(size))).pieces(take.clone());
+            match &range {
+                Some(range) => request.header(RANGE, range.clone()),
+                None => request,
+            }
+        })
+        .await
+}
+
+/// What came so far of a blob.
+struct Partial {
+    file: NamedTempFile,
+    hash: Sha256,
+    got: u64,
+    size: u64,
+    digest: String,
+}
+
+impl Partial {
+    fn new(layout: &Layout, digest: &str, size: u64) -> Result<Self> {
+        layout.blob(digest)?;
+        Ok(Self { file: layout.temporary()?, hash: Sha256::new(), got: 0, size, digest: digest.to_owned() })
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<()> {
+        if self.got + piece.len() as u64 > self.size {
+            return Err(Error::new(
+                ErrorKind::BuildFailed,
+                format!("the registry sends more than the {} bytes that `{}` has", self.size, self.digest),
+            ));
+        }
+        self.file.write_all(piece).map_err(|error| failed("writing", self.file.path(), error))?;
+        self.hash.update(piece);
+        self.got += piece.len() as u64;
+        Ok(())
+    }
+
+    fn restart(&mut self, share: &Share) {
+        use std::io::Seek;
+        let _ = self.file.as_file_mut().set_len(0);
+        let _ = self.file.as_file_mut().rewind();
+        (self.hash, self.got) = (Sha256::new(), 0);
+        share.restart();
+    }
+
+    /// Whether it is whole and what it should be. Two halves that do not fit may, when they come as one.
+    fn check(&self, in_parts: bool) -> Result<()> {
+        if self.got < self.size {
+            let message = format!("the registry sent {} of the {} bytes of `{}`", self.got, self.size, self.digest);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+        let digest = digest_text(&self.hash.clone().finalize());
+        if digest == self.digest {
+            return Ok(());
+        }
+        let error = other_content(&self.digest, &digest);
+        Err(if in_parts { error.with_kind(ErrorKind::Unavailable) } else { error })
+    }
+}
+
+fn other_content(wanted: &str, got: &str) -> Error {
+    Error::new(ErrorKind::BuildFailed, format!("the registry sent `{got}` where `{wanted}` was asked for"))
+        .hint("do not use this registry before somebody has looked at it")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

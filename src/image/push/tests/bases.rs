@@ -1,0 +1,323 @@
+//! Images above a base: found, built, pushed, with nothing sent or fetched that is there.
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::image::{
+    base,
+    manifest::BASE_DIGEST,
+    spec::{Base, BuildSpec, Platform},
+};
+
+const GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// A layer of these empty files.
+fn layer(names: &[&str]) -> (Vec<u8>, String) {
+    let mut tar = tar::Builder::new(Vec::new());
+    for name in names {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, std::io::empty()).expect("entry");
+    }
+    let plain = tar.into_inner().expect("tar");
+    let diff_id = digest_of(&plain);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    std::io::Write::write_all(&mut gzip, &plain).expect("gzip");
+    (gzip.finish().expect("gzip"), diff_id)
+}
+
+/// Puts a base of Docker's older kind into `static` of a registry, under the tag `12`; answers its manifest's digest.
+fn put_base(registry: &TestRegistry, names: &[&str]) -> String {
+    let (one, two) = (layer(&["etc/os-release"]), layer(names));
+    let config = json!({
+        "architecture": "amd64", "os": "linux",
+        "config": { "Env": ["PATH=/usr/bin", "SSL_CERT_FILE=/certs"], "User": "65532" },
+        "rootfs": { "type": "layers", "diff_ids": [one.1, two.1] },
+    })
+    .to_string();
+    let part = |kind: &str, bytes: &[u8]| json!({ "mediaType": kind, "size": bytes.len(), "digest": registry.put_blob("static", bytes) });
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": MANIFEST,
+        "config": part("application/vnd.docker.container.image.v1+json", config.as_bytes()),
+        "layers": [part(GZIP, &one.0), part(GZIP, &two.0)],
+    });
+    registry.put_manifest("static", "12", &manifest)
+}
+
+struct FromBase {
+    folder: tempfile::TempDir,
+    spec: BuildSpec,
+    cx: Ctx,
+    way: Way,
+}
+
+impl FromBase {
+    fn new(reference: String) -> Self {
+        Self::with_program(reference, &elf(0x3e, None))
+    }
+
+    fn with_program(reference: String, program: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("app"), program).expect("write");
+        let spec = BuildSpec { base: Base::Image(ImageRef(reference)), ..spec(folder.path(), &[("app", "/usr/app")]) };
+        let spec = BuildSpec { entrypoint: vec!["/usr/app".into()], ..spec };
+        Self { folder, spec, cx: Ctx::silent(), way: Way { http: client(None), auth: None } }
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::create(&self.folder.path().join("layout")).expect("layout")
+    }
+
+    async fn find(&self) -> Result<base::BaseImage> {
+        let Base::Image(reference) = &self.spec.base else { panic!("no base") };
+        base::find(&self.cx, &self.way, reference, self.spec.platform, &self.layout()).await
+    }
+
+    async fn build(&self) -> Result<Built> {
+        let base = self.find().await?;
+        build(&self.cx, &self.spec, Some(base), &self.folder.path().join("layout"), 2).await
+    }
+
+    async fn push(&self, built: &Built, repository: String) -> Result<Pushed> {
+        let to = Destination { repository, tag: None };
+        push(&self.cx, &self.way, &built.layout, &built.digest, &to).await
+    }
+
+    async fn refused(&self) -> (ErrorKind, String, String) {
+        let error = self.find().await.expect_err("refused");
+        (error.kind(), error.message().to_owned(), error.hints().join("; "))
+    }
+}
+
+fn read(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("json")
+}
+
+#[tokio::test]
+async fn layers_of_a_base_are_copied_from_its_registry() {
+    let (from, to) = (TestRegistry::start(Behaviour::default()), TestRegistry::start(Behaviour::default()));
+    let digest = put_base(&from, &["usr/bin/true"]);
+    let case = FromBase::new(format!("{}/static:12", from.host()));
+    let built = case.build().await.expect("built");
+    assert_eq!(built.layers, 3);
+    // The manifest and the configuration: no layer is needed to build.
+    assert_eq!(from.requests("").len(), 2, "{:?}", from.requests(""));
+
+    let pushed = case.push(&built, format!("{}/p/hello", to.host())).await.expect("pushed");
+    assert_eq!(pushed.uploaded, built.size);
+    let manifest = read(&to.manifest(&built.digest).expect("pushed"));
+    assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    let types: Vec<&Value> =
+        manifest["layers"].as_array().expect("layers").iter().map(|one| &one["mediaType"]).collect();
+    assert_eq!(types, ["application/vnd.oci.image.layer.v1.tar+gzip"; 3]);
+    assert_eq!(manifest["annotations"][BASE_NAME], format!("{}/static:12", from.host()));
+    assert_eq!(manifest["annotations"][BASE_DIGEST], digest);
+
+    // Another registry gets them from the layout, and the same one nothing at all.
+    from.forget_requests();
+    to.forget_requests();
+    assert!(case.push(&built, format!("{}/p/hello", to.host())).await.expect("pushed").existed);
+    assert_eq!(to.requests("").len(), 1);
+    let third = TestRegistry::start(Behaviour::default());
+    case.push(&built, format!("{}/p/hello", third.host())).await.expect("pushed");
+    assert_eq!(from.requests(""), [""; 0]);
+}
+
+#[tokio::test]
+async fn layers_of_a_base_in_the_same_registry_are_mounted() {
+    let registry = TestRegistry::start(Behaviour { mounts: true, ..Behaviour::default() });
+    put_base(&registry, &["usr/bin/true"]);
+    let case = FromBase::new(format!("{}/static:12", registry.host()));
+    let built = case.build().await.expect("built");
+    registry.forget_requests();
+    case.push(&built, format!("{}/p/hello", registry.host())).await.expect("pushed");
+    let mounts = registry.requests("POST").into_iter().filter(|request| request.contains("from=static")).count();
+    // All that the layout lacks, and what else may be there.
+    assert!(mounts >= 2, "{:?}", registry.requests("POST"));
+    assert_eq!(registry.requests("GET"), [""; 0]);
+    // Only our layer and the configuration are sent.
+    let puts = registry.requests("PUT").into_iter().filter(|request| request.contains("/uploads/")).count();
+    assert_eq!(puts, 2);
+}
+
+#[tokio::test]
+async fn the_same_base_and_files_are_the_same_image_also_without_the_registry() {
+    let registry = TestRegistry::start(Behaviour::default());
+    let digest = put_base(&registry, &["usr/bin/true"]);
+    let by_digest = format!("{}/static@{digest}", registry.host());
+    let (one, two) = (FromBase::new(by_digest.clone()), FromBase::new(by_digest));
+    let (first, second) = (one.build().await.expect("built"), two.build().await.expect("built"));
+    assert_eq!(first.digest, second.digest);
+    registry.forget_requests();
+    assert_eq!(one.build().await.expect("built"), first);
+    assert_eq!(registry.requests(""), [""; 0]);
+
+    // By tag it is asked for each time, and what it is called by is a part of the image.
+    let by_tag = FromBase::new(format!("{}/static:12", registry.host()));
+    let tagged = by_tag.build().await.expect("built");
+    assert_eq!(by_tag.find().await.expect("found").pinned(), format!("{}/static@{digest}", registry.host()));
+    assert_ne!(tagged.digest, first.digest);
+    assert!(registry.requests("GET").len() >= 2);
+}
+
+#[tokio::test]
+async fn an_index_is_asked_for_the_platform() {
+    let registry = TestRegistry::start(Behaviour::default());
+    let manifest = put_base(&registry, &["usr/bin/true"]);
+    let entry = |digest: &str, architecture: &str| {
+        json!({ "mediaType": MANIFEST, "size": 1, "digest": digest,
+            "platform": { "os": "linux", "architecture": architecture } })
+    };
+    let list = |entries: Value| json!({ "schemaVersion": 2, "mediaType": LIST, "manifests": entries });
+    let other = digest_of(b"other");
+    let top =
+        registry.put_manifest("static", "many", &list(json!([entry(&other, "arm64"), entry(&manifest, "amd64")])));
+    let case = FromBase::new(format!("{}/static:many", registry.host()));
+    let found = case.find().await.expect("found");
+    assert_eq!((found.digest.as_str(), found.top.as_str()), (manifest.as_str(), top.as_str()));
+    let pinned =
+        FromBase { spec: BuildSpec { base: Base::Image(ImageRef(found.pinned())), ..case.spec.clone() }, ..case };
+    registry.forget_requests();
+    assert_eq!(pinned.find().await.expect("known").digest, manifest);
+    assert_eq!(registry.requests(""), [""; 0]);
+
+    registry.put_manifest("static", "arm", &list(json!([entry(&other, "arm64"), entry(&other, "s390x")])));
+    let name = format!("{}/static:arm", registry.host());
+    let (kind, message, hint) = FromBase::new(name.clone()).refused().await;
+    assert_eq!((kind, message), (ErrorKind::ConfigInvalid, format!("`{name}` has no image for linux/amd64")));
+    assert_eq!(hint, "it has linux/arm64, linux/s390x");
+    let mut arm = FromBase::new(format!("{}/static:12", registry.host()));
+    arm.spec.platform = Platform::LinuxArm64;
+    assert_eq!(arm.refused().await.2, "it has linux/amd64");
+}
+
+#[tokio::test]
+async fn a_registry_that_lies_is_not_believed() {
+    let registry = TestRegistry::start(Behaviour::default());
+    let digest = put_base(&registry, &["usr/bin/true"]);
+    let manifest = read(&registry.manifest(&digest).expect("manifest"));
+    let case = FromBase::new(format!("{}/static:12", registry.host()));
+    let built = case.build().await.expect("built");
+
+    let layer = &manifest["layers"][1];
+    let name = layer["digest"].as_str().expect("a digest");
+    let size = usize::try_from(layer["size"].as_u64().expect("a size")).expect("small");
+    for lie in [vec![0; size], vec![0; size + 1]] {
+        registry.put_lie("static", name, &lie);
+        let to = TestRegistry::start(Behaviour::default());
+        let error = case.push(&built, format!("{}/p/hello", to.host())).await.expect_err("a lie");
+        assert_eq!(error.kind(), ErrorKind::BuildFailed, "{error}");
+        assert!(!case.layout().has(name, size as u64));
+        assert_eq!(to.manifest(&built.digest), None);
+    }
+
+    // A manifest that is not the one of its digest.
+    let lying = hooked(|head| {
+        head.target.contains("/manifests/").then(|| Instead::Answer(200, Vec::new(), r#"{"schemaVersion":2}"#.into()))
+    });
+    let (kind, message, _) = FromBase::new(format!("{}/static@{digest}", lying.host())).refused().await;
+    assert_eq!(kind, ErrorKind::BuildFailed);
+    assert!(message.contains(&digest), "{message}");
+
+    // More than anybody needs.
+    let endless = hooked(|head| {
+        head.target.contains("/manifests/").then(|| Instead::Answer(200, Vec::new(), " ".repeat(5 << 20)))
+    });
+    let (_, message, _) = FromBase::new(format!("{}/static:12", endless.host())).refused().await;
+    assert!(message.contains("longer than"), "{message}");
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_refused() {
+    let registry = TestRegistry::start(Behaviour::default());
+    let digest = put_base(&registry, &["usr/bin/true"]);
+    let good = read(&registry.manifest(&digest).expect("manifest"));
+    let refused = async |change: fn(&mut Value)| {
+        let mut manifest = good.clone();
+        change(&mut manifest);
+        registry.put_manifest("static", "bad", &manifest);
+        let (kind, message, _) = FromBase::new(format!("{}/static:bad", registry.host())).refused().await;
+        assert!(matches!(kind, ErrorKind::ConfigInvalid | ErrorKind::BuildFailed), "{message}");
+        message
+    };
+    let foreign = refused(|manifest| {
+        manifest["layers"][0]["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".into()
+    })
+    .await;
+    assert!(foreign.contains("it has a layer of type"), "{foreign}");
+    let fewer = refused(|manifest| manifest["layers"] = json!([])).await;
+    assert!(fewer.contains("it has 0 layers, and its configuration names 2"), "{fewer}");
+    let path = refused(|manifest| manifest["layers"][0]["digest"] = "sha256:../../etc/passwd".into()).await;
+    assert!(path.contains("is not a sha256 digest"), "{path}");
+    let old = refused(|manifest| *manifest = json!({ "schemaVersion": 1 })).await;
+    assert!(old.contains("first schema"), "{old}");
+    let large = refused(|manifest| manifest["config"]["size"] = json!(1 << 30)).await;
+    assert!(large.contains("configuration has 1073741824 bytes"), "{large}");
+    let itself = refused(|manifest| *manifest = json!({ "schemaVersion": 2, "manifests": [] })).await;
+    assert!(itself.contains("has no image for linux/amd64"), "{itself}");
+    let (kind, _, hint) = FromBase::new(format!("{}/static:none", registry.host())).refused().await;
+    assert_eq!((kind, hint.as_str()), (ErrorKind::NotFound, "look at the name of the base, and at its tag"));
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_goes_on() {
+    for ignores_ranges in [false, true] {
+        let to = TestRegistry::start(Behaviour::default());
+        let hook = |head: &Head| {
+            let is_first = head.method == "GET" && head.target.contains("/blobs/") && (3..=5).contains(&head.number);
+            is_first.then_some(Instead::Cut(40))
+        };
+        let from =
+            TestRegistry::start(Behaviour { ignores_ranges, hook: Some(Box::new(hook)), ..Behaviour::default() });
+        put_base(&from, &["usr/bin/true", "usr/bin/false"]);
+        let case = FromBase::new(format!("{}/static:12", from.host()));
+        let built = case.build().await.expect("built");
+        case.push(&built, format!("{}/p/hello", to.host())).await.expect("pushed");
+        let ranges = from.heads().into_iter().filter(|head| head.header("range") == "bytes=40-").count();
+        assert!(ranges >= 1, "{:?}", from.requests("GET"));
+    }
+}
+
+#[tokio::test]
+async fn a_loader_is_looked_for_in_the_base_when_its_layers_are_here() {
+    const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+    for (files, good) in [(&["usr/bin/true"][..], false), (&["lib64/ld-linux-x86-64.so.2"], true)] {
+        let (from, to) = (TestRegistry::start(Behaviour::default()), TestRegistry::start(Behaviour::default()));
+        put_base(&from, files);
+        let case = FromBase::with_program(format!("{}/static:12", from.host()), &elf(0x3e, Some(LOADER)));
+        // Nothing is known of the base's files yet, and nothing guessed.
+        let built = case.build().await.expect("built");
+        case.push(&built, format!("{}/p/hello", to.host())).await.expect("pushed");
+        match case.build().await {
+            Ok(again) => assert!(good && again.digest == built.digest),
+            Err(error) => {
+                assert!(!good);
+                assert!(error.message().contains(LOADER), "{error}");
+            }
+        }
+    }
+    let known = FromBase::with_program("gcr.io/distroless/static-debian12".into(), &elf(0x3e, Some(LOADER)));
+    let error = crate::image::check(&known.spec).expect_err("it is known to have none");
+    assert!(error.message().contains(LOADER), "{error}");
+}
+
+#[tokio::test]
+async fn folders_of_the_base_keep_what_they_are() {
+    let registry = TestRegistry::start(Behaviour::default());
+    put_base(&registry, &["usr/bin/true"]);
+    let case = FromBase::new(format!("{}/static:12", registry.host()));
+    let built = case.build().await.expect("built");
+    let (_, manifest) = case.layout().manifest(&built.digest).expect("manifest");
+    let ours = manifest.layers().last().expect("layers").digest().to_string();
+    let file = fs::File::open(case.layout().blob(&ours).expect("path")).expect("open");
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let names: Vec<String> = tar
+        .entries()
+        .expect("tar")
+        .map(|entry| entry.expect("entry").path().expect("path").display().to_string())
+        .collect();
+    assert_eq!(names, ["usr/app"]);
+}
