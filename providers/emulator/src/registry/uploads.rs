@@ -125,25 +125,29 @@ impl Uploads {
             touched: Mutex::new(Instant::now()),
             written: AsyncMutex::new(Written { hasher: Sha256::new(), received: 0, closed: false }),
         });
-        {
-            let mut open = self.lock();
-            if open.sessions.len() >= self.limits.sessions {
-                return Err(Failure::new(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    Code::TooManyRequests,
-                    format!("{} uploads are open already; finish or delete one", open.sessions.len()),
-                ));
-            }
-            open.sessions.insert(session.id.clone(), Arc::clone(&session));
-            if !std::mem::replace(&mut open.swept, true) {
-                tokio::spawn(sweep(Arc::downgrade(self), self.limits.idle));
-            }
-        }
-        if let Err(error) = fs::File::create(&session.path).await {
-            self.lock().sessions.remove(&session.id);
-            return Err(error.into());
+        // Before anybody can find and end the session: its file would be made after that, and stay.
+        fs::File::create(&session.path).await?;
+        if let Err(failure) = self.admit(&session) {
+            fs::remove_file(&session.path).await?;
+            return Err(failure);
         }
         Ok(session)
+    }
+
+    fn admit(self: &Arc<Self>, session: &Arc<Session>) -> Result<(), Failure> {
+        let mut open = self.lock();
+        if open.sessions.len() >= self.limits.sessions {
+            return Err(Failure::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                Code::TooManyRequests,
+                format!("{} uploads are open already; finish or delete one", open.sessions.len()),
+            ));
+        }
+        open.sessions.insert(session.id.clone(), Arc::clone(session));
+        if !std::mem::replace(&mut open.swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(self), self.limits.idle));
+        }
+        Ok(())
     }
 
     /// A session belongs to the repository that it was started in.

@@ -150,9 +150,12 @@ async fn idle_uploads_expire() {
     let bench = Bench::with(Limits { idle: Duration::ZERO, ..Limits::default() });
     let location = start(&bench).await;
     assert_eq!(bench.ask(&format!("GET {location}")).await.refusal(), (404, "BLOB_UPLOAD_UNKNOWN".to_owned()));
-    while bench.files("uploads") > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let gone = async {
+        while bench.files("uploads") > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), gone).await.expect("its bytes are freed");
 }
 
 #[tokio::test]
