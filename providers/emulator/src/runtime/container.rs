@@ -5,7 +5,7 @@ use std::{
     os::fd::AsFd,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -39,7 +39,7 @@ const START: Duration = Duration::from_secs(30);
 const KILL: Duration = Duration::from_secs(5);
 
 /// What is told of a container whose launcher was killed.
-const KILLED: Exit = Exit { code: None, signal: Some(Signal::KILL.as_raw()) };
+const KILLED: Exit = Exit::signal(Signal::KILL.as_raw());
 
 /// How the server reaches a container's ports.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,6 @@ pub(super) struct Container {
     control: Arc<Control>,
     network: Network,
     exit: watch::Receiver<Option<Exit>>,
-    out_of_memory: Arc<OnceLock<u64>>,
     kill_launcher: Arc<Notify>,
 }
 
@@ -126,7 +125,6 @@ pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
     };
     let (sender, exit) = watch::channel(None);
     let kill_launcher = Arc::new(Notify::new());
-    let out_of_memory = Arc::new(OnceLock::new());
     tokio::spawn(attend(Attended {
         control: Arc::clone(&control),
         child,
@@ -134,11 +132,10 @@ pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
         readers,
         scratch,
         memory,
-        out_of_memory: Arc::clone(&out_of_memory),
         kill: Arc::clone(&kill_launcher),
         exit: sender,
     }));
-    Ok(Container { control, network, exit, out_of_memory, kill_launcher })
+    Ok(Container { control, network, exit, kill_launcher })
 }
 
 /// The program's process, if there is one, or why the container does not run.
@@ -161,22 +158,20 @@ struct Attended {
     readers: Vec<JoinHandle<()>>,
     scratch: Scratch,
     memory: Option<MemoryLimit>,
-    /// Set before `exit` is.
-    out_of_memory: Arc<OnceLock<u64>>,
     kill: Arc<Notify>,
     exit: watch::Sender<Option<Exit>>,
 }
 
 /// Stays with a container to its end, and tells of it when nothing is left.
 async fn attend(attended: Attended) {
-    let Attended { control, mut child, orphans, readers, mut scratch, memory, out_of_memory, kill, exit } = attended;
+    let Attended { control, mut child, orphans, readers, mut scratch, memory, kill, exit } = attended;
     // Somebody killed the launcher, or the kernel did for want of memory, when it says nothing.
     let mut told = None;
     let mut kill = std::pin::pin!(kill.notified());
     loop {
         tokio::select! {
             event = control.event() => match event {
-                Some(Event::Exited { code, signal }) => told = Some(Exit { code, signal }),
+                Some(Event::Exited { code, signal }) => told = Some(Exit { code, signal, out_of_memory: false }),
                 Some(_) => {}
                 None => break,
             },
@@ -199,13 +194,11 @@ async fn attend(attended: Attended) {
         }
     }
     scratch.remove().await;
-    if let Some(bytes) = memory.as_ref().and_then(MemoryLimit::exceeded) {
-        // It is set here alone.
-        let _ = out_of_memory.set(bytes);
-    }
+    let told = told.unwrap_or(KILLED);
+    let out_of_memory = told.signal == KILLED.signal && memory.as_ref().is_some_and(MemoryLimit::was_exceeded);
     drop(memory);
     // Nobody may be left to hear it.
-    let _ = exit.send(Some(told.unwrap_or(KILLED)));
+    let _ = exit.send(Some(Exit { out_of_memory, ..told }));
 }
 
 #[async_trait]
@@ -224,10 +217,6 @@ impl Instance for Container {
             // The server is going down and took the task along.
             Ok(None) | Err(_) => KILLED,
         }
-    }
-
-    fn out_of_memory(&self) -> Option<u64> {
-        self.out_of_memory.get().copied()
     }
 
     async fn stop(&self, grace: Duration) -> Exit {

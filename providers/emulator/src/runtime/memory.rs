@@ -21,22 +21,6 @@ enum Version {
 }
 
 impl MemoryLimit {
-    /// The most bytes that were in use, when the kernel ended a process of the group for want of more.
-    pub(super) fn exceeded(&self) -> Option<u64> {
-        let read = |file: &str| fs::read_to_string(self.0.join(file)).ok();
-        let kills = |text: &str| {
-            let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
-            count.trim().parse::<u64>().ok()
-        };
-        // Each version has the one and not the other.
-        let events = read("memory.events").or_else(|| read("memory.oom_control"))?;
-        if kills(&events)? == 0 {
-            return None;
-        }
-        let peak = read("memory.peak").or_else(|| read("memory.max_usage_in_bytes"));
-        Some(peak.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
-    }
-
     /// A group of `bytes`; none where there can be none.
     pub(super) fn create(instance: &str, id: &str, bytes: u64) -> Option<Self> {
         let (version, parent) = here()?;
@@ -62,6 +46,18 @@ impl MemoryLimit {
     pub(super) fn admit(&self, pid: u32) -> io::Result<()> {
         fs::write(self.0.join("cgroup.procs"), pid.to_string())
     }
+
+    /// Whether the kernel killed a process of the group for want of memory.
+    pub(super) fn was_exceeded(&self) -> bool {
+        // Version one's file, then version two's.
+        let counts = ["memory.oom_control", "memory.events"].map(|file| fs::read_to_string(self.0.join(file)));
+        counts.iter().flatten().any(|text| kills(text) > 0)
+    }
+}
+
+fn kills(counts: &str) -> u64 {
+    let line = counts.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
 }
 
 impl Drop for MemoryLimit {
@@ -164,6 +160,13 @@ mod tests {
         assert_eq!(container, Some((Version::One, PathBuf::from("/sys/fs/cgroup/memory"), true)));
         assert_eq!(own_group("", HYBRID), None);
         assert_eq!(own_group("0::/\n", ""), None);
+    }
+
+    #[test]
+    fn kills_are_told_from_close_calls() {
+        assert_eq!(kills("oom_kill_disable 0\nunder_oom 1\noom_kill 2\n"), 2);
+        assert_eq!(kills("low 0\nhigh 0\nmax 12\noom 1\noom_kill 0\noom_group_kill 0\n"), 0);
+        assert_eq!(kills(""), 0);
     }
 
     #[test]

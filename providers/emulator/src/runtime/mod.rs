@@ -106,6 +106,19 @@ pub(crate) enum Stream {
 pub(crate) struct Exit {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
+    /// The kernel killed it because it wanted more memory than its limit.
+    pub(crate) out_of_memory: bool,
+}
+
+impl Exit {
+    #[cfg(test)]
+    pub(crate) const fn code(code: i32) -> Self {
+        Self { code: Some(code), signal: None, out_of_memory: false }
+    }
+
+    pub(crate) const fn signal(signal: i32) -> Self {
+        Self { code: None, signal: Some(signal), out_of_memory: false }
+    }
 }
 
 /// Why a container could not be started at all.
@@ -132,11 +145,6 @@ pub(crate) trait Instance: fmt::Debug + Send + Sync {
     async fn connect(&self, port: u16) -> io::Result<TcpStream>;
     /// Waits for the end; answers at once when it has ended. May be called by many.
     async fn exited(&self) -> Exit;
-    /// How many bytes of memory it had when it was ended for having too many; known once it has ended. `None` also
-    /// where nobody counts.
-    fn out_of_memory(&self) -> Option<u64> {
-        None
-    }
     /// SIGTERM, then SIGKILL after `grace`; returns when all its processes are gone. Idempotent.
     async fn stop(&self, grace: Duration) -> Exit;
 }

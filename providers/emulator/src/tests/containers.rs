@@ -89,7 +89,7 @@ impl Runtime for FakeRuntime {
             Some("noexec") => return Err(LaunchError::Exec("no such file".to_owned())),
             Some("exit") => {
                 say(Stream::Stderr, "oh no");
-                let _ = sender.send(Some(Exit { code: Some(1), signal: None }));
+                let _ = sender.send(Some(Exit::code(1)));
                 return Ok(instance);
             }
             _ => {}
@@ -122,9 +122,9 @@ impl Runtime for FakeRuntime {
                 serve(listener, container).await;
             };
             let end = tokio::select! {
-                () = open => Exit { code: Some(0), signal: None },
-                () = exit.cancelled() => Exit { code: Some(7), signal: None },
-                () = stop.cancelled() => Exit { code: Some(0), signal: None },
+                () = open => Exit::code(0),
+                () = exit.cancelled() => Exit::code(7),
+                () = stop.cancelled() => Exit::code(0),
             };
             *port.lock().expect("a lock") = None;
             if let Some(linger) = linger {
@@ -229,7 +229,7 @@ impl Instance for FakeInstance {
     async fn exited(&self) -> Exit {
         let mut exited = self.exited.clone();
         let end = exited.wait_for(Option::is_some).await.map(|exit| *exit);
-        end.ok().flatten().unwrap_or(Exit { code: None, signal: Some(9) })
+        end.ok().flatten().unwrap_or(Exit::signal(9))
     }
 
     async fn stop(&self, _: Duration) -> Exit {

@@ -11,11 +11,11 @@ use super::{
     revision::{Revision, State},
     service::Service,
     settle::settle,
-    starter::{Running, Starter},
+    starter::Starter,
     template,
 };
 use crate::{
-    gcp::{access, repository_policy, status::Code},
+    gcp::{access, logging::Source, repository_policy, status::Code},
     image::{Image, ImageError},
     router::{
         Backend, Started,
@@ -90,7 +90,7 @@ async fn first_instance(
         image,
         runtime,
         logs: parts.logs.clone(),
-        running: Mutex::new(Running::new(key, name)),
+        source: Mutex::new(Source::new(key, Some(name))),
     });
     let started = starter.bring_up(cancelled).await?;
     Ok(Up { digest, backend: Backend::new(name.to_owned(), settings, starter), started })

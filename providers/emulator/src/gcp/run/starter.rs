@@ -2,7 +2,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,7 +27,7 @@ use crate::{
     },
     image::Image,
     router::{Start, Started},
-    runtime::{Exit, Instance, Launch, LaunchError, Line, Runtime, Stream},
+    runtime::{Exit, Launch, LaunchError, Line, Runtime, Stream},
 };
 
 /// Instances are numbered over all services: their names are folders of the runtime.
@@ -47,20 +47,7 @@ pub(super) struct Starter {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) logs: Arc<Logs>,
     /// The instance that runs now.
-    pub(super) running: Mutex<Running>,
-}
-
-/// One instance, and whose its log entries are.
-#[derive(Clone, Debug)]
-pub(super) struct Running {
-    source: Source,
-    instance: Option<Weak<dyn Instance>>,
-}
-
-impl Running {
-    pub(super) fn new(key: &Key, revision: &str) -> Self {
-        Self { source: Source::new(key, Some(revision)), instance: None }
-    }
+    pub(super) source: Mutex<Source>,
 }
 
 impl fmt::Debug for Starter {
@@ -76,10 +63,8 @@ impl Start for Starter {
     }
 
     fn died(&self, exit: Exit) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let instance = running.instance.and_then(|instance| instance.upgrade());
-        let used = instance.and_then(|instance| instance.out_of_memory());
-        self.log(&running.source).ended(exit, self.memory(), used);
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.log(&source).ended(exit, self.memory());
     }
 }
 
@@ -90,15 +75,13 @@ impl Starter {
         if cancelled.is_cancelled() {
             return Err(unwanted());
         }
-        let running = Running::new(&self.key, &self.revision);
-        let source = running.source.clone();
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = running;
+        let source = Source::new(&self.key, Some(&self.revision));
+        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source.clone();
         let log = self.log(&source);
         log.starting();
         self.differences(log);
         let (output, lines) = self.output(&source);
         let instance = self.runtime.launch(self.launch(output)).await.map_err(|error| self.not_launched(log, error))?;
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).instance = Some(Arc::downgrade(&instance));
         let port = template::port(&self.template);
         let container = template::ingress(&self.template).unwrap_or(&Value::Null);
         let skipped = self.template["healthCheckDisabled"] == true;
@@ -116,10 +99,9 @@ impl Starter {
             Outcome::Exited(exit) => {
                 // What it wrote comes before what is said of its end.
                 let _ = tokio::time::timeout(LAST_LINES, lines).await;
-                let used = instance.out_of_memory();
-                log.ended(exit, self.memory(), used);
+                log.ended(exit, self.memory());
                 log.missed(&probed, 1, true, Miss::Cancelled);
-                if used.is_some() { self.out_of_memory() } else { self.unhealthy(default) }
+                if exit.out_of_memory { self.out_of_memory() } else { self.unhealthy(default) }
             }
             Outcome::Failed => self.unhealthy(default),
             Outcome::Cancelled => unwanted(),
@@ -274,7 +256,10 @@ fn is_default(probe: &Probe, container: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{image::ImageConfig, runtime::RuntimeKind};
+    use crate::{
+        image::ImageConfig,
+        runtime::{Instance, RuntimeKind},
+    };
 
     #[derive(Debug)]
     struct Broken;
@@ -294,7 +279,7 @@ mod tests {
     async fn what_is_no_longer_wanted_is_not_launched() {
         let key = Key { project: "p".to_owned(), location: "l".to_owned(), service: "s".to_owned() };
         let starter = Starter {
-            running: Mutex::new(Running::new(&key, "s-1")),
+            source: Mutex::new(Source::new(&key, None)),
             key,
             revision: "s-1".to_owned(),
             template: Value::Null,

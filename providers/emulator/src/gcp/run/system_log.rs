@@ -74,12 +74,12 @@ impl SystemLog<'_> {
         self.write(Severity::Error, &text);
     }
 
-    /// `used` is what the container had, in bytes, when it was ended for it.
-    pub(super) fn ended(&self, exit: Exit, limit: Option<u64>, used: Option<u64>) {
-        if let (Some(limit), Some(used)) = (limit, used) {
+    /// `limit` is the container's memory, in bytes.
+    pub(super) fn ended(&self, exit: Exit, limit: Option<u64>) {
+        if let Some(limit) = limit.filter(|_| exit.out_of_memory) {
             let limit = limit.div_ceil(MEBIBYTE);
             // What did not fit any more is not in the kernel's count.
-            let used = used.div_ceil(MEBIBYTE).max(limit + 1);
+            let used = limit + 1;
             let text = format!(
                 "Memory limit of {limit} MiB exceeded with {used} MiB used. Consider increasing the memory limit, see https://cloud.google.com/run/docs/configuring/memory-limits"
             );

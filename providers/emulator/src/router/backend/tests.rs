@@ -22,7 +22,7 @@ struct Still {
     stopped: mpsc::UnboundedSender<()>,
 }
 
-const EXIT: Exit = Exit { code: Some(0), signal: None };
+const EXIT: Exit = Exit::code(0);
 
 #[async_trait]
 impl Start for Stubborn {

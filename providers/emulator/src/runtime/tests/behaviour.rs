@@ -55,7 +55,7 @@ async fn it_answers_and_stops(kind: RuntimeKind) {
     let running = bench.start(&["graceful", "serve"]).await;
     assert_eq!(running.ask("hello").await, "hello");
     let exit = running.instance.stop(LONG).await;
-    assert_eq!(exit, Exit { code: Some(3), signal: None });
+    assert_eq!(exit, Exit::code(3));
     assert_eq!(running.instance.stop(LONG).await, exit, "stop is idempotent");
     assert!(running.instance.connect(8080).await.is_err());
     bench.assert_nothing_is_left();
@@ -96,22 +96,22 @@ async fn many_connections_at_once(kind: RuntimeKind) {
 async fn the_exit_code_is_told(kind: RuntimeKind) {
     let bench = Bench::new(kind).await;
     let running = bench.start(&["7"]).await;
-    assert_eq!(running.exited().await, Exit { code: Some(7), signal: None });
-    assert_eq!(running.exited().await, Exit { code: Some(7), signal: None });
+    assert_eq!(running.exited().await, Exit::code(7));
+    assert_eq!(running.exited().await, Exit::code(7));
     bench.assert_nothing_is_left();
 }
 
 async fn a_crash_is_a_signal(kind: RuntimeKind) {
     let bench = Bench::new(kind).await;
     let running = bench.start(&["crash"]).await;
-    assert_eq!(running.exited().await, Exit { code: None, signal: Some(Signal::ABORT.as_raw()) });
+    assert_eq!(running.exited().await, Exit::signal(Signal::ABORT.as_raw()));
     bench.assert_nothing_is_left();
 }
 
 async fn output_comes_line_by_line(kind: RuntimeKind) {
     let bench = Bench::new(kind).await;
     let mut running = bench.start(&["lines"]).await;
-    assert_eq!(running.exited().await, Exit { code: Some(0), signal: None });
+    assert_eq!(running.exited().await, Exit::code(0));
     let mut lines = Vec::new();
     while let Some(line) = timeout(LONG, running.lines.recv()).await.unwrap() {
         lines.push((line.stream == Stream::Stderr, line.text));
@@ -127,7 +127,7 @@ async fn a_stubborn_program_is_killed_after_the_grace(kind: RuntimeKind) {
     assert_eq!(running.ask("hello").await, "hello");
     let (grace, begin) = (Duration::from_millis(200), Instant::now());
     let exit = timeout(LONG, running.instance.stop(grace)).await.unwrap();
-    assert_eq!(exit, Exit { code: None, signal: Some(Signal::KILL.as_raw()) });
+    assert_eq!(exit, Exit::signal(Signal::KILL.as_raw()));
     assert!(begin.elapsed() >= grace);
     bench.assert_nothing_is_left();
 }
@@ -139,7 +139,7 @@ async fn what_it_leaves_behind_is_ended(kind: RuntimeKind) {
     running.instance.stop(LONG).await;
     bench.assert_nothing_is_left();
     let running = bench.start(&["daemon", "0"]).await;
-    assert_eq!(running.exited().await, Exit { code: Some(0), signal: None });
+    assert_eq!(running.exited().await, Exit::code(0));
     bench.assert_nothing_is_left();
 }
 
@@ -209,7 +209,7 @@ async fn too_much_memory_is_a_kill(kind: RuntimeKind) {
     }
     let bench = Bench::new(kind).await;
     let running = bench.launch(&["eat"], |launch| launch.memory = Some(LIMIT)).await.unwrap();
-    let killed = Exit { code: None, signal: Some(Signal::KILL.as_raw()) };
+    let killed = Exit { out_of_memory: true, ..Exit::signal(Signal::KILL.as_raw()) };
     assert_eq!(running.exited().await, killed);
     assert!(MemoryLimit::create(&bench.instance, "probe", LIMIT).is_some());
     bench.assert_nothing_is_left();
@@ -223,7 +223,7 @@ async fn a_killed_launcher_takes_its_program_along(kind: RuntimeKind) {
     for launcher in found.iter().filter(|found| found.launcher) {
         rustix::process::pidfd_send_signal(&launcher.descriptor, Signal::KILL).unwrap();
     }
-    let killed = Exit { code: None, signal: Some(Signal::KILL.as_raw()) };
+    let killed = Exit::signal(Signal::KILL.as_raw());
     assert_eq!(running.exited().await, killed);
     wait_for(&mut found, LONG);
     assert!(found.is_empty());

@@ -135,7 +135,7 @@ fn an_ordinary_user_has_namespaces() {
     let mut owner = Owner::start(How { kind: "any", ordinary: true, ..How::default() }, &["graceful", "serve"]);
     assert_eq!(owner.line(), "runtime: namespace");
     assert_eq!(owner.line(), "answer: hello");
-    assert_eq!(owner.stop(), "exit: Exit { code: Some(3), signal: None }");
+    assert_eq!(owner.stop(), "exit: Exit { code: Some(3), signal: None, out_of_memory: false }");
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn an_ordinary_user_has_processes() {
     let mut owner = Owner::start(How { kind: "process", ordinary: true, ..How::default() }, &["graceful", "serve"]);
     assert_eq!(owner.line(), "runtime: process (not isolated)");
     assert_eq!(owner.line(), "answer: hello");
-    assert_eq!(owner.stop(), "exit: Exit { code: Some(3), signal: None }");
+    assert_eq!(owner.stop(), "exit: Exit { code: Some(3), signal: None, out_of_memory: false }");
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn without_namespaces_a_process_is_left() {
         let mut owner = Owner::start(how, &["graceful", "serve"]);
         assert_eq!(owner.line(), "runtime: process (not isolated)");
         assert_eq!(owner.line(), "answer: hello");
-        assert_eq!(owner.stop(), "exit: Exit { code: Some(3), signal: None }");
+        assert_eq!(owner.stop(), "exit: Exit { code: Some(3), signal: None, out_of_memory: false }");
     }
 }
 
