@@ -12,6 +12,7 @@
 //! | [`base`], `pull`, `listing` | the image below ours, how it comes from its registry, which files it has |
 //! | [`mod@build`] | all of that, in order |
 //! | [`mod@push`], `upload` | to a registry, sending only what is missing |
+//! | [`exposed`] | which ports an image in a registry says that it listens on |
 //! | [`ways`], [`docker_config`] | how a registry is reached, and by whose credentials |
 //! | `registry`, `challenge`, `refusal` | one repository of a registry: addresses, credentials, error bodies |
 //! | `progress`, `deadline` | how many bytes are sent; how long it may take |
@@ -24,6 +25,7 @@ mod configuration;
 mod deadline;
 pub mod docker_config;
 mod elf;
+pub mod exposed;
 pub mod inspect;
 mod layer;
 pub mod layout;
@@ -46,6 +48,7 @@ pub mod ways;
 pub use base::BaseImage;
 pub use build::{Built, build};
 pub use docker_config::DockerConfig;
+pub use exposed::exposed_ports;
 pub use push::{Destination, Pushed, exists, push};
 pub use spec::{Base, BuildSpec, FileCopy, Platform, check};
 pub use ways::{Way, Ways};

@@ -5,7 +5,7 @@ use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event},
     observed::{Observed, ObservedService, Readiness},
-    plan::{Deploy, Intent, Plan},
+    plan::{Deploy, Intent, Plan, ResourceRef},
     provider::Provider,
     run::{RunReport, run},
     spec::{ImageRef, ServiceName},
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     Outcome, Report,
-    dossier::explained,
+    dossier::{explained, explained_later},
     image::{LocalImage, build_image, pinned, push_image},
     observe::settled,
     verify,
@@ -119,7 +119,9 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     };
     if plan.is_noop() {
         if let Some(live) = live {
-            unchanged(cx, live)?;
+            if let Err(error) = unchanged(cx, live) {
+                return Err(explained(cx, provider, ways, &name, error).await);
+            }
             report.probe = verified(cx, provider, &report, live.spec.public == Some(true), false).await?;
         }
         report.elapsed = started.elapsed();
@@ -132,7 +134,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     }
     let done = match converge(cx, provider, plan).await {
         Ok(done) => done,
-        Err(error) => return Err(explained(cx, provider, &name, None, error).await),
+        Err(error) => return Err(explained(cx, provider, ways, &name, error).await),
     };
     report.result = Outcome::Deployed;
     report.url = done.url.clone().or(report.url);
@@ -165,7 +167,7 @@ async fn verified(
             let error = error.hint(format!(
                 "{revision} has the traffic: mend it, or deploy an earlier image with `--image REF@DIGEST`"
             ));
-            Err(explained(cx, provider, &report.service.name, report.revision.as_ref(), error).await)
+            Err(explained_later(cx, provider, &report.service.name, report.revision.as_ref(), error).await)
         }
     }
 }
@@ -173,10 +175,12 @@ async fn verified(
 /// Nothing to do is no success when what is live does not serve.
 fn unchanged(cx: &Ctx, live: &ObservedService) -> Result<()> {
     if let Readiness::Failed(why) = &live.readiness {
-        return Err(Error::new(
-            ErrorKind::Unhealthy,
-            format!("there is nothing to change, but the service is not ready: {why}"),
-        ));
+        let text = format!("there is nothing to change, but the service is not ready: {why}");
+        let error = Error::new(ErrorKind::Unhealthy, text);
+        return Err(match live.latest.as_ref().filter(|latest| Some(*latest) != live.latest_ready.as_ref()) {
+            Some(latest) => error.on(ResourceRef::new("revision", latest.0.clone())),
+            None => error,
+        });
     }
     if live.latest_ready.as_ref().is_some_and(|latest| !live.traffic.0.contains_key(latest)) {
         let message = "the newest revision gets no traffic: it was sent elsewhere by hand".to_owned();

@@ -3,7 +3,7 @@
 mod conflict;
 pub mod deploy;
 pub mod destroy;
-mod dossier;
+pub mod dossier;
 pub mod image;
 pub mod observe;
 pub mod registries;

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     run::{ok, shown, stdout},
-    support::{LocalCloud, project},
+    support::{LocalCloud, app, project},
 };
 
 /// A probe that gives up soon; the cloud's own waits four minutes.
@@ -242,6 +242,50 @@ fn wrong_architecture() {
 }
 
 #[test]
+fn wrong_port_that_the_image_alone_tells() {
+    let cloud = LocalCloud::start();
+    let mut layer = tar::Builder::new(Vec::new());
+    layer.append_path_with_name(app(), "app").unwrap();
+    let layer = layer.into_inner().unwrap();
+    let config = json!({
+        "os": "linux", "architecture": "amd64",
+        "config": { "Entrypoint": ["/app"], "ExposedPorts": { "3000/tcp": {} }, "Env": ["LISTEN_PORT=3000", "QUIET=1"] },
+        "rootfs": { "type": "layers", "diff_ids": [digest(&layer)] },
+    });
+    let image = push(&cloud, "local/carrack/shop", &config, &[layer]);
+    // It is pulled by the cloud's name for it, and so from a repository that is there.
+    let file = project(&cloud.dir().join("first"), "first", "");
+    ok(cloud.carrack().args(["push", "--local", "-f"]).arg(&file).output().unwrap());
+    assert_snapshot!(deploy_image(&cloud, &image), @r#"
+    exit 50
+    error: revision `shop-REVISION`: The user-provided container failed the configured startup probe checks
+      cause[wrong-port]: nothing answers on port 8080, and the image exposes port 3000
+      fix: write `port = 3000` under [service]
+      then: carrack deploy --local --image us-central1-docker.pkg.dev/local/carrack/shop@DIGEST -f FILE
+      last lines of its log:
+        | starting
+        | STARTUP TCP probe failed 1 time consecutively for container "shop-1" on port 8080. The instance was not started.
+        | Connection failed with status DEADLINE_EXCEEDED.
+    "#);
+}
+
+#[test]
+fn the_status_tells_the_cause() {
+    let cloud = LocalCloud::start();
+    let file = project(&cloud.dir().join("app"), "shop", "[env]\nEXIT = \"3\"\n");
+    let carrack = |arguments: &[&str]| cloud.carrack().args(arguments).arg("-f").arg(&file).output().unwrap();
+    assert_eq!(carrack(&["deploy", "--local"]).status.code(), Some(50));
+    let status = stdout(&ok(carrack(&["status", "--local"])));
+    let line = "cause     the program ended with exit code 3 before it listened on port 8080 [exit-at-start]";
+    assert_eq!(status.lines().nth(2), Some(line), "{status}");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("EXIT", "FINE")).unwrap();
+    ok(carrack(&["deploy", "--local"]));
+    let status = stdout(&ok(carrack(&["status", "--local", "--format", "json"])));
+    let report: Value = serde_json::from_str(status.lines().last().unwrap()).unwrap();
+    assert_eq!(report["cause"], Value::Null);
+}
+
+#[test]
 fn machines_read_the_code() {
     let cloud = LocalCloud::start();
     let file = project(&cloud.dir().join("app"), "shop", "[env]\nEXIT = \"3\"\n");
@@ -262,15 +306,16 @@ fn machines_read_the_code() {
     );
 }
 
+fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    format!("sha256:{}", hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
 /// Pushes an image to the registry's own face; its name by digest.
 fn push(cloud: &LocalCloud, name: &str, config: &Value, layers: &[Vec<u8>]) -> String {
     let state: Value = serde_json::from_slice(&fs::read(cloud.dir().join("emulator.json")).unwrap()).unwrap();
     let registry = state["addresses"]["registry"].as_str().unwrap();
     let name = format!("us-central1-docker.pkg.dev/{name}");
-    let digest = |bytes: &[u8]| {
-        let hash = Sha256::digest(bytes);
-        format!("sha256:{}", hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-    };
     let config = config.to_string().into_bytes();
     let describe =
         |kind: &str, bytes: &[u8]| json!({ "mediaType": kind, "size": bytes.len(), "digest": digest(bytes) });

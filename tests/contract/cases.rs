@@ -1,6 +1,7 @@
 //! What every provider must hold to: plain functions over `&dyn Provider`, each on a service of its own.
 use carrack_core::{
     Error, ErrorKind, Result,
+    cause::Code,
     event::Ctx,
     fields::fields,
     observed::{Observed, Readiness},
@@ -41,6 +42,7 @@ cases![
     a_stale_plan_is_a_conflict,
     a_broken_revision_leaves_the_earlier_one_serving,
     a_broken_revision_is_deployed_again,
+    a_broken_revision_leaves_evidence_of_its_cause,
     services_are_listed_by_name,
     revisions_are_listed_newest_first,
     traffic_sums_to_100,
@@ -232,6 +234,19 @@ async fn a_broken_revision_is_deployed_again(backend: &Backend<'_>) -> Result<()
     assert_eq!(live.readiness, Readiness::Ready);
     assert_eq!(live.latest, live.latest_ready);
     assert!(backend.plan(&backend.spec(&[])).await?.is_noop());
+    Ok(())
+}
+
+async fn a_broken_revision_leaves_evidence_of_its_cause(backend: &Backend<'_>) -> Result<()> {
+    let error = backend.deploy(&backend.spec(&[("EXIT", "3")])).await.expect_err("it exits");
+    let revision = carrack_core::spec::RevisionId(error.resource().expect("the revision").name.clone());
+    let said = error.message();
+    let evidence = backend.provider.evidence(&backend.cx, &backend.name, Some(&revision), said).await?;
+    let cause = evidence.cause().expect("a cause");
+    assert_eq!(cause.code, Code::ExitAtStart);
+    assert_eq!(cause.message, "the program ended with exit code 3 before it listened on port 8080");
+    assert!(!evidence.last_lines(1).is_empty());
+    assert_eq!(evidence.image.as_ref(), Some(&backend.images[0]));
     Ok(())
 }
 

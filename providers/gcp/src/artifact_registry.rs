@@ -30,13 +30,13 @@ const CONTAINER_REGISTRY: [(&str, &str); 4] =
 
 /// `LOCATION-docker.pkg.dev/PROJECT/REPOSITORY/…` or `gcr.io/PROJECT/…`.
 #[derive(Debug, PartialEq, Eq)]
-struct Place<'a> {
-    location: &'a str,
-    project: String,
-    repository: &'a str,
+pub(crate) struct Place<'a> {
+    pub(crate) location: &'a str,
+    pub(crate) project: String,
+    pub(crate) repository: &'a str,
 }
 
-fn place(image: &ImageRef) -> Option<Place<'_>> {
+pub(crate) fn place(image: &ImageRef) -> Option<Place<'_>> {
     let mut parts = image.repository().split('/');
     let host = parts.next()?;
     let mut project = parts.next()?.to_owned();

@@ -1,10 +1,13 @@
-use carrack_core::observed::{ObservedService, Readiness, Revision, ServiceSummary};
+use carrack_core::{
+    cause::Cause,
+    observed::{ObservedService, Readiness, Revision, ServiceSummary},
+};
 use clap::Args;
 use serde_json::json;
 
 use crate::{
     cli::{error::Failure, session::Session},
-    ops::observe::missing,
+    ops::{dossier::cause_of, observe::missing},
 };
 
 /// Options of `carrack status`.
@@ -28,16 +31,21 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     let (provider, name, cx) = (&*connection.provider, &project.resolved.name, &session.cx);
     let (observed, revisions) = tokio::try_join!(provider.observe(cx, name), provider.revisions(cx, name))?;
     let Some(live) = observed.service else { return Err(missing(provider, name).into()) };
-    session.data(&table(name.as_str(), &live, &revisions)).await;
+    let cause = cause_of(cx, provider, name, &live).await;
+    session.data(&table(name.as_str(), &live, cause.as_ref(), &revisions)).await;
     session.report(json!({
         "service": provider.service_ref(name), "url": live.url, "readiness": live.readiness, "traffic": live.traffic,
         "spec": live.spec, "receipt": live.receipt, "revisions": revisions,
+        "cause": cause.map(|cause| json!({ "code": cause.code, "message": cause.message })),
     }));
     Ok(0)
 }
 
-fn table(name: &str, live: &ObservedService, revisions: &[Revision]) -> String {
+fn table(name: &str, live: &ObservedService, cause: Option<&Cause>, revisions: &[Revision]) -> String {
     let mut lines = vec![format!("service   {name}"), format!("state     {}", words(&live.readiness))];
+    if let Some(Cause { code, message, .. }) = cause {
+        lines.push(format!("cause     {message} [{code}]"));
+    }
     lines.push(format!("url       {}", live.url.as_deref().unwrap_or("none")));
     lines.push(format!(
         "public    {}",

@@ -71,7 +71,15 @@ pub(crate) async fn apply(
 async fn finish(provider: &CloudRun, cx: &Ctx, started: Operation, otherwise: ErrorKind) -> Result<Value> {
     match operations::wait(provider, cx, client::BASE, started, otherwise).await? {
         Ended::Done(service) => Ok(service),
-        Ended::Failed { error, metadata } => Err(about_revision(error, &metadata)),
+        Ended::Failed { error, metadata } => Err(about_revision(without_preface(error), &metadata)),
+    }
+}
+
+/// The revision is named beside the text, and that it is not ready is what failed means.
+fn without_preface(error: Error) -> Error {
+    match error.message().split_once("' is not ready and cannot serve traffic. ") {
+        Some((revision, text)) if revision.starts_with("Revision '") => Error::new(error.kind(), text),
+        _ => error,
     }
 }
 
@@ -91,4 +99,19 @@ fn outcome(service: &Value, policy: Option<String>) -> Result<Outcome> {
         url: (!read.uri.is_empty()).then_some(read.uri),
         fingerprint: etags.fingerprint(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_says_what_is_not_said_beside_it() {
+        let told = |text: &str| without_preface(Error::new(ErrorKind::Unhealthy, text)).message().to_owned();
+        assert_eq!(
+            told("Revision 'a-00001-b' is not ready and cannot serve traffic. Image 'i' not found"),
+            "Image 'i' not found"
+        );
+        assert_eq!(told("Image 'i' not found"), "Image 'i' not found");
+    }
 }

@@ -7,6 +7,8 @@ use carrack_core::{
     spec::{ImageRef, Mebibytes},
 };
 
+use crate::artifact_registry::{Place, place};
+
 /// What Cloud Run runs: <https://cloud.google.com/run/docs/container-contract#languages>.
 const PLATFORM: &str = "linux/amd64";
 
@@ -139,7 +141,7 @@ fn not_readable(reader: &str, image: &ImageRef, around: Surroundings<'_>) -> Sig
         };
         ("whoever deploys".to_owned(), member)
     };
-    let grant = repository(image).map(|(location, project, repository)| {
+    let grant = place(image).map(|Place { location, project, repository }| {
         format!(
             "gcloud artifacts repositories add-iam-policy-binding {repository} --project={project} --location={location} --member=\"{member}\" --role=roles/artifactregistry.reader"
         )
@@ -148,22 +150,8 @@ fn not_readable(reader: &str, image: &ImageRef, around: Surroundings<'_>) -> Sig
 }
 
 fn list_command(image: &ImageRef) -> Option<String> {
-    repository(image)?;
+    place(image)?;
     Some(format!("gcloud artifacts docker images list {} --include-tags", image.repository()))
-}
-
-/// Location, project and name of the repository that holds an image; `gcr.io` names are repositories too:
-/// <https://cloud.google.com/artifact-registry/docs/transition/gcr-repositories>.
-fn repository(image: &ImageRef) -> Option<(&str, &str, &str)> {
-    let mut parts = image.repository().split('/');
-    let (host, project) = (parts.next()?, parts.next()?);
-    let location = match host {
-        "gcr.io" | "us.gcr.io" => "us",
-        "eu.gcr.io" => "europe",
-        "asia.gcr.io" => "asia",
-        _ => return Some((host.strip_suffix("-docker.pkg.dev")?, project, parts.next()?)),
-    };
-    Some((location, project, host))
 }
 
 #[cfg(test)]
