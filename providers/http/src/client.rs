@@ -414,8 +414,21 @@ fn by_status(response: &Response) -> Error {
     Error::new(kind_of(response.status), format!("{method} {url} answered {}", response.status))
 }
 
+/// Whether the server's certificate was refused. The text is rustls's, whose type reqwest keeps to itself.
+fn is_untrusted(error: &reqwest::Error) -> bool {
+    std::iter::successors(std::error::Error::source(error), |error| error.source())
+        .any(|cause| cause.to_string().starts_with("invalid peer certificate"))
+}
+
 fn unanswered(error: reqwest::Error, idempotent: bool, info: RequestInfo) -> Error {
     let host = Url::parse(&info.url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+    if error.is_connect() && is_untrusted(&error) {
+        // Nothing is better a moment later.
+        return Error::new(ErrorKind::Unclassified, format!("the certificate of {host} is not trusted"))
+            .with_request(info)
+            .with_source(error.without_url())
+            .hint("if an authority of your own has signed it, name its certificate: `SSL_CERT_FILE=ca.pem carrack …`");
+    }
     let (kind, message) = if error.is_connect() {
         (ErrorKind::Unavailable, format!("no connection to {host}"))
     } else if error.is_timeout() {
