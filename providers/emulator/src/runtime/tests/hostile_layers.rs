@@ -174,6 +174,20 @@ fn sizes_and_counts_are_bounded() {
 }
 
 #[test]
+fn a_bomb_behind_the_archives_end_is_bounded_too() {
+    let place = Place::new();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&archive(&[file("file", "text")])).unwrap();
+    gzip.write_all(&vec![0; 4 << 20]).unwrap();
+    let bomb = gzip.finish().unwrap();
+    assert!(bomb.len() < 8 << 10, "{} bytes", bomb.len());
+    let mut image = image(place.folder.path(), &[], &[]);
+    image.layers = vec![layer(place.folder.path(), &bomb, GZIP)];
+    let text = place.extract_image(&image, Limits { bytes: 1 << 20, ..Limits::default() }).unwrap_err();
+    assert_eq!(text, "the image is too large when unpacked");
+}
+
+#[test]
 fn one_blob_may_not_be_read_without_end_as_many_layers() {
     let place = Place::new();
     // Thousands of gzip members without a byte, and then an empty archive.
