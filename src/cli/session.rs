@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     config::{BuildConfig, ImageSource, Loaded, Resolved, SCRATCH, Source, load},
-    image::{self, Base, BuildSpec, DockerConfig, FileCopy, Platform},
+    image::{self, Base, BuildSpec, DockerConfig, DockerfileSpec, FileCopy, Platform, Recipe},
     ops::{
         deploy::{Image, Request},
         registries::Registries,
@@ -206,12 +206,12 @@ impl Session {
     }
 
     /// How the file's image is built, or an error that says that it is not.
-    pub(super) fn build_spec(&self, project: &Project) -> Result<BuildSpec, Failure> {
+    pub(super) fn recipe(&self, project: &Project) -> Result<Recipe, Failure> {
         match &project.resolved.image {
-            Some(ImageSource::Build(config)) => Ok(self.to_build(config)),
+            Some(ImageSource::Build(config)) => Ok(self.to_recipe(config)),
             _ => Err(Error::new(ErrorKind::ConfigInvalid, "the file does not say how to build an image")
                 .at_field("image")
-                .hint("add [image.build] with files and entrypoint")
+                .hint("add [image.build] with files and entrypoint, or with a dockerfile")
                 .into()),
         }
     }
@@ -220,14 +220,30 @@ impl Session {
     pub(super) fn check_image(&self, project: &Project) -> Result<(), Failure> {
         match &project.resolved.image {
             Some(ImageSource::Build(config)) => {
-                image::check(&self.to_build(config)).map_err(|error| self.located(project, error))
+                image::check(&self.to_recipe(config)).map_err(|error| self.located(project, error))
             }
             _ => Ok(()),
         }
     }
 
-    fn to_build(&self, config: &BuildConfig) -> BuildSpec {
-        BuildSpec {
+    fn to_recipe(&self, config: &BuildConfig) -> Recipe {
+        // The clouds run amd64; the local cloud also runs what this machine is.
+        let platform = if self.common.local { Platform::host() } else { Platform::LinuxAmd64 };
+        let source_date_epoch = self.environment.get("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+        if let Some(dockerfile) = &config.dockerfile {
+            return Recipe::Dockerfile(Box::new(DockerfileSpec {
+                name: config.name.clone(),
+                run: config.run.clone(),
+                file: dockerfile.file.clone(),
+                context: dockerfile.context.clone(),
+                target: dockerfile.target.clone(),
+                args: dockerfile.args.clone(),
+                platform,
+                directory: config.directory.clone(),
+                source_date_epoch,
+            }));
+        }
+        Recipe::Files(Box::new(BuildSpec {
             name: config.name.clone(),
             run: config.run.clone(),
             base: match config.base.as_str() {
@@ -240,11 +256,10 @@ impl Session {
             env: config.env.clone(),
             working_dir: config.working_dir.clone(),
             user: config.user.clone(),
-            // The clouds run amd64; the local cloud also runs what this machine is.
-            platform: if self.common.local { Platform::host() } else { Platform::LinuxAmd64 },
+            platform,
             directory: config.directory.clone(),
-            source_date_epoch: self.environment.get("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()),
-        }
+            source_date_epoch,
+        }))
     }
 
     /// An error that names a field is shown at its place in the file.
@@ -298,7 +313,7 @@ impl Session {
             None => Image::Keep,
             Some(ImageSource::Ref(image)) => Image::Ref(image.clone()),
             Some(ImageSource::Build(config)) => Image::Build {
-                spec: Box::new(self.to_build(config)),
+                recipe: self.to_recipe(config),
                 layout: self.layout()?,
                 repository: repository(project, connection, &config.name),
             },

@@ -27,7 +27,7 @@ mod tests;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use load::{Loaded, Source, load};
-pub use resolve::{BuildConfig, BuildFile, ImageSource, Resolved, Target};
+pub use resolve::{BuildConfig, BuildFile, DockerfileConfig, ImageSource, Resolved, Target};
 pub use schema::json_schema;
 pub use template::{TemplateOptions, template};
 pub use values::SCRATCH;

@@ -60,8 +60,23 @@ pub struct BuildConfig {
     pub working_dir: Option<String>,
     /// The user that the container runs as.
     pub user: Option<String>,
+    /// The Dockerfile that says all of it instead.
+    pub dockerfile: Option<DockerfileConfig>,
     /// The folder of carrack.toml, absolute.
     pub directory: PathBuf,
+}
+
+/// An image that a Dockerfile describes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerfileConfig {
+    /// The Dockerfile, absolute.
+    pub file: PathBuf,
+    /// The folder that it copies from, absolute.
+    pub context: PathBuf,
+    /// The stage; `None` is the last one.
+    pub target: Option<String>,
+    /// Values for its ARGs.
+    pub args: BTreeMap<String, String>,
 }
 
 /// One file or folder of the image.
@@ -231,10 +246,17 @@ fn image(file: &File, over: Option<&schema::Target>, directory: &Path) -> Option
     let default_name = || file.service.value.name.value.to_string();
     let files = build
         .files
-        .value
         .iter()
+        .flat_map(|files| &files.value)
         .map(|file| BuildFile { from: directory.join(&file.value.from.value.0), to: file.value.to.value.0.clone() });
     let env = build.env.iter().flat_map(|env| &env.value.map);
+    let args = build.args.iter().flat_map(|args| &args.value.map);
+    let dockerfile = build.dockerfile.as_ref().map(|file| DockerfileConfig {
+        file: directory.join(&file.value.0),
+        context: build.context.as_ref().map_or_else(|| directory.to_owned(), |at| directory.join(&at.value.0)),
+        target: build.target.as_ref().map(|target| target.value.0.clone()),
+        args: args.map(|(name, text)| (name.clone(), text.value.0.clone())).collect(),
+    });
     Some(ImageSource::Build(BuildConfig {
         name: image.name.as_ref().map_or_else(default_name, |name| name.value.0.clone()),
         run: build.run.as_ref().map(|run| run.value.0.clone()),
@@ -245,6 +267,7 @@ fn image(file: &File, over: Option<&schema::Target>, directory: &Path) -> Option
         env: env.map(|(name, text)| (name.clone(), text.value.0.clone())).collect(),
         working_dir: build.working_dir.as_ref().map(|at| at.value.0.clone()),
         user: build.user.as_ref().map(|user| user.value.0.clone()),
+        dockerfile,
         directory: directory.to_owned(),
     }))
 }

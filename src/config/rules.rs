@@ -68,14 +68,39 @@ pub(crate) fn image(_: &Image, table: &Table<'_>, context: &mut Context) {
     }
 }
 
-/// There is something to copy and something to start.
+/// What a Dockerfile says itself, and what only goes with one.
+const SAID_BY_DOCKERFILE: [&str; 7] = ["base", "files", "entrypoint", "cmd", "env", "working_dir", "user"];
+const GOES_WITH_DOCKERFILE: [&str; 3] = ["context", "target", "args"];
+
+/// There is something to copy and something to start, or a Dockerfile.
 pub(crate) fn build(build: &Build, table: &Table<'_>, context: &mut Context) {
-    if build.files.value.is_empty() {
-        let problem = Problem::new(&build.files.span, "`files` is empty, and so would be the image");
+    if table.has("dockerfile") {
+        for entry in SAID_BY_DOCKERFILE.iter().filter_map(|key| table.node.get(key)) {
+            let message = format!("[image.build] has both `dockerfile` and `{}`", entry.key);
+            let problem = Problem::new(&entry.key_span, message).label("the Dockerfile says this");
+            context.report(problem.hint(format!("remove `dockerfile` or `{}`", entry.key)));
+        }
+        return;
+    }
+    for entry in GOES_WITH_DOCKERFILE.iter().filter_map(|key| table.node.get(key)) {
+        let message = format!("`{}` goes with a Dockerfile, and there is none", entry.key);
+        context.report(Problem::new(&entry.key_span, message).hint("add `dockerfile = \"Dockerfile\"`"));
+    }
+    let Some(files) = &build.files else {
+        // One that cannot be read was reported where it stands.
+        if !table.has("files") {
+            let message = format!("missing key `files` in {}", context.section());
+            let problem = Problem::new(&table.node.span, message).label("`files` is required");
+            context.report(problem.hint("or name a Dockerfile: `dockerfile = \"Dockerfile\"`"));
+        }
+        return;
+    };
+    if files.value.is_empty() {
+        let problem = Problem::new(&files.span, "`files` is empty, and so would be the image");
         context.report(problem.hint("write `files = [{ from = \"…\", to = \"/app\" }]`"));
     }
     let mut places = BTreeSet::new();
-    for file in &build.files.value {
+    for file in &files.value {
         let to = &file.value.to;
         if !places.insert(&to.value.0) {
             let message = format!("two files go to `{}`", to.value.0);

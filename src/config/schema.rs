@@ -102,7 +102,7 @@ section! {
         /// What the image starts from: `scratch`, which is empty, or an image of any registry.
         base: optional Base,
         /// What is copied into the image.
-        files: required Vec<At<BuildFile>>,
+        files: optional Vec<At<BuildFile>>,
         /// What the container runs.
         entrypoint: optional Words,
         /// Arguments of the entrypoint.
@@ -113,6 +113,14 @@ section! {
         working_dir: optional ImageFile,
         /// The user that the container runs as: a name or number, also with a group (`1000:1000`).
         user: optional SomeText,
+        /// A Dockerfile instead of all that, built by Docker, Podman or Buildah.
+        dockerfile: optional LocalPath,
+        /// With a Dockerfile: the folder that it copies from. Default: this file's folder.
+        context: optional LocalPath,
+        /// With a Dockerfile: the stage that is built. Default: the last one.
+        target: optional SomeText,
+        /// With a Dockerfile: values for its ARGs. They are not secret: the image's history can show them.
+        args: optional Entries<Variable, EnvText>,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     layout::Layout,
     listing::Listing,
     manifest::{BASE_DIGEST, BASE_NAME, CONFIG, LAYER_GZIP, MANIFEST, Manifest, Part},
-    spec::{BuildSpec, ENTRYPOINT, check, invalid},
+    spec::{BuildSpec, ENTRYPOINT, check_files, invalid},
     tree::Tree,
 };
 
@@ -41,7 +41,7 @@ pub async fn build(
     layout: &Path,
     threads: usize,
 ) -> Result<Built> {
-    check(spec)?;
+    check_files(spec)?;
     if let Some(run) = &spec.run {
         command::run(cx, run, &spec.directory).await?;
     }

@@ -1,4 +1,4 @@
-//! The `run` line: its output, its end, its interruption.
+//! The `run` line, and the tools that build a Dockerfile: their output, their end, their interruption.
 use std::{
     collections::VecDeque,
     path::Path,
@@ -62,13 +62,17 @@ const FROM_OUTER_CARGO: [&str; 25] = [
 ];
 
 /// Runs `line` in a shell, in `directory`, and reports each line it prints.
-///
-/// An interruption or the deadline ends it with everything it started.
 pub(crate) async fn run(cx: &Ctx, line: &str, directory: &Path) -> Result<()> {
     let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(directory);
+    watch(cx, command, line, "image.build.run").await
+}
+
+/// Runs a command to its end and reports each line it prints; `line` and `field` are for its failure.
+///
+/// An interruption or the deadline ends it with everything it started.
+pub(crate) async fn watch(cx: &Ctx, mut command: Command, line: &str, field: &str) -> Result<()> {
     command
-        .args(["-c", line])
-        .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -79,7 +83,7 @@ pub(crate) async fn run(cx: &Ctx, line: &str, directory: &Path) -> Result<()> {
     }
     let mut child = command.spawn().map_err(|error| {
         Error::new(ErrorKind::BuildFailed, format!("`{line}` cannot be run: {error}"))
-            .at_field("image.build.run")
+            .at_field(field)
             .with_source(error)
     })?;
     let (sender, mut lines) = mpsc::channel(64);
@@ -124,7 +128,7 @@ pub(crate) async fn run(cx: &Ctx, line: &str, directory: &Path) -> Result<()> {
         return Ok(());
     }
     let how = describe(status);
-    Err(output.explain(Error::new(ErrorKind::BuildFailed, format!("`{line}` {how}"))).at_field("image.build.run"))
+    Err(output.explain(Error::new(ErrorKind::BuildFailed, format!("`{line}` {how}"))).at_field(field))
 }
 
 type Pipe = Box<dyn AsyncRead + Send + Unpin>;

@@ -109,25 +109,9 @@ impl Writer<'_> {
     }
 
     fn write(&self, plan: &LayerPlan, hashes: &[Hash]) -> Result<Layer> {
-        let file = self.layout.temporary()?;
-        let sink = Sink { file, hash: Sha256::new(), size: 0, error: None };
-        let compressor: ParCompress<'_, Gzip, Sink> = ParCompressBuilder::new()
-            .compression_level(Compression::new(LEVEL))
-            .buffer_size(BLOCK_BYTES)
-            .and_then(|builder| builder.num_threads(self.threads.max(1)))
-            .map_err(compressing)?
-            .from_writer(sink);
-        let mut tar = tar::Builder::new(Counted { inner: compressor, hash: Sha256::new() });
+        let mut tar = tar::Builder::new(compressor(self.layout, self.threads)?);
         self.append_all(&mut tar, plan, hashes)?;
-        let mut counted = tar.into_inner().map_err(|error| compressing(error.into()))?;
-        let diff_id = digest_text(&counted.hash.finalize());
-        let sink = counted.inner.finish().map_err(compressing)?;
-        if let Some(error) = sink.error {
-            return Err(failed("writing", sink.file.path(), error));
-        }
-        let layer = Layer { digest: digest_text(&sink.hash.finalize()), size: sink.size, diff_id };
-        self.layout.adopt(sink.file, &layer.digest)?;
-        Ok(layer)
+        finish(tar.into_inner().map_err(|error| compressing(error.into()))?, self.layout)
     }
 
     fn append_all(&self, tar: &mut tar::Builder<impl Write>, plan: &LayerPlan, hashes: &[Hash]) -> Result<()> {
@@ -192,6 +176,40 @@ impl Writer<'_> {
         }
         otherwise(error)
     }
+}
+
+/// The layer of a tar that another tool wrote, compressed as our own are.
+pub(crate) fn compress(layout: &Layout, threads: usize, cancel: &CancellationToken, tar: File) -> Result<Layer> {
+    let mut counted = compressor(layout, threads)?;
+    io::copy(&mut Hasher::new(tar, cancel), &mut counted).map_err(|error| {
+        if cancel.is_cancelled() {
+            return Error::new(ErrorKind::Cancelled, "interrupted");
+        }
+        compressing(error.into())
+    })?;
+    finish(counted, layout)
+}
+
+fn compressor<'a>(layout: &Layout, threads: usize) -> Result<Counted<'a>> {
+    let sink = Sink { file: layout.temporary()?, hash: Sha256::new(), size: 0, error: None };
+    let inner: ParCompress<'_, Gzip, Sink> = ParCompressBuilder::new()
+        .compression_level(Compression::new(LEVEL))
+        .buffer_size(BLOCK_BYTES)
+        .and_then(|builder| builder.num_threads(threads.max(1)))
+        .map_err(compressing)?
+        .from_writer(sink);
+    Ok(Counted { inner, hash: Sha256::new() })
+}
+
+fn finish(mut counted: Counted<'_>, layout: &Layout) -> Result<Layer> {
+    let diff_id = digest_text(&counted.hash.finalize());
+    let sink = counted.inner.finish().map_err(compressing)?;
+    if let Some(error) = sink.error {
+        return Err(failed("writing", sink.file.path(), error));
+    }
+    let layer = Layer { digest: digest_text(&sink.hash.finalize()), size: sink.size, diff_id };
+    layout.adopt(sink.file, &layer.digest)?;
+    Ok(layer)
 }
 
 fn compressing(error: GzpError) -> Error {

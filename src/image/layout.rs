@@ -51,6 +51,11 @@ impl Layout {
         Ok(Self { root: root.to_owned() })
     }
 
+    /// The folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the blob of this digest is, or would be.
     pub fn blob(&self, digest: &str) -> Result<PathBuf> {
         let hex = digest

@@ -16,7 +16,7 @@ pub(crate) fn unreadable(spec: &BuildSpec, path: &Path, error: io::Error) -> Err
         return invalid(FILES, format!("`{shown}` cannot be read: {error}")).with_source(error);
     }
     let mut result = invalid(FILES, format!("`{shown}` does not exist"));
-    if let Some(near) = nearest_on_disk(path) {
+    if let Some(near) = near_on_disk(path) {
         result = result.hint(format!("did you mean `{}`?", spec.shown(&near)));
     }
     if let Some(run) = &spec.run {
@@ -28,7 +28,7 @@ pub(crate) fn unreadable(spec: &BuildSpec, path: &Path, error: io::Error) -> Err
 }
 
 /// The most similar name in the deepest folder of `path` that exists.
-fn nearest_on_disk(path: &Path) -> Option<PathBuf> {
+pub(crate) fn near_on_disk(path: &Path) -> Option<PathBuf> {
     let missing = path.ancestors().find(|path| path.parent().is_some_and(Path::is_dir))?;
     let wanted = missing.file_name()?.to_string_lossy();
     let parent = missing.parent()?;

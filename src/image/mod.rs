@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`spec`] | what an image is made of, and what is refused before anything runs |
-//! | `command` | the `run` line: its output, its end, its interruption |
+//! | `command` | the `run` line and other programs: its output, its end, its interruption |
 //! | `tree`, `missing` | the files to copy, as the entries of each layer; those that are not there |
 //! | [`inspect`], `elf` | whether the program can start: machine, loader, `#!` line |
 //! | `layer`, `pipe` | one reproducible tar, compressed and hashed in one pass, cached by content |
@@ -11,6 +11,7 @@
 //! | `manifest`, `configuration` | what an image says of itself, and what it inherits |
 //! | [`base`], `pull`, `listing` | the image below ours, how it comes from its registry, which files it has |
 //! | [`mod@build`] | all of that, in order |
+//! | [`dockerfile`], `import` | the other way: a Dockerfile by Docker, Podman or Buildah, and what comes of it |
 //! | [`mod@push`], `upload` | to a registry, sending only what is missing |
 //! | [`exposed`] | which ports an image in a registry says that it listens on |
 //! | [`ways`], [`docker_config`] | how a registry is reached, and by whose credentials |
@@ -24,8 +25,10 @@ mod command;
 mod configuration;
 mod deadline;
 pub mod docker_config;
+pub mod dockerfile;
 mod elf;
 pub mod exposed;
+mod import;
 pub mod inspect;
 mod layer;
 pub mod layout;
@@ -48,7 +51,8 @@ pub mod ways;
 pub use base::BaseImage;
 pub use build::{Built, build};
 pub use docker_config::DockerConfig;
+pub use dockerfile::DockerfileSpec;
 pub use exposed::exposed_ports;
 pub use push::{Destination, Pushed, exists, push};
-pub use spec::{Base, BuildSpec, FileCopy, Platform, check};
+pub use spec::{Base, BuildSpec, FileCopy, Platform, Recipe, check};
 pub use ways::{Way, Ways};

@@ -7,11 +7,35 @@ use std::{
 
 use carrack_core::{Error, ErrorKind, Result, spec::ImageRef};
 
-use super::{inspect, tree::Tree};
+use super::{
+    dockerfile::{self, DockerfileSpec},
+    inspect,
+    tree::Tree,
+};
 
 pub(crate) const FILES: &str = "image.build.files";
 pub(crate) const ENTRYPOINT: &str = "image.build.entrypoint";
 pub(crate) const BASE: &str = "image.build.base";
+pub(crate) const DOCKERFILE: &str = "image.build.dockerfile";
+
+/// How an image is made.
+#[derive(Clone, Debug)]
+pub enum Recipe {
+    /// From files, by us.
+    Files(Box<BuildSpec>),
+    /// From a Dockerfile, by a tool that can.
+    Dockerfile(Box<DockerfileSpec>),
+}
+
+impl Recipe {
+    /// The image's name in the layout, and below a repository.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Files(spec) => &spec.name,
+            Self::Dockerfile(spec) => &spec.name,
+        }
+    }
+}
 
 /// An image to make.
 #[derive(Clone, Debug)]
@@ -124,7 +148,14 @@ impl BuildSpec {
 /// Refuses what can never become a good image. Sends nothing and runs nothing.
 ///
 /// Files that `run` makes are not looked at: [`super::build()`] does so after it ran.
-pub fn check(spec: &BuildSpec) -> Result<()> {
+pub fn check(recipe: &Recipe) -> Result<()> {
+    match recipe {
+        Recipe::Files(spec) => check_files(spec),
+        Recipe::Dockerfile(spec) => dockerfile::check(spec),
+    }
+}
+
+pub(crate) fn check_files(spec: &BuildSpec) -> Result<()> {
     check_texts(spec)?;
     if spec.run.is_none() {
         inspect::check_program(&Tree::read(spec)?, spec, &|| None)?;
@@ -243,9 +274,9 @@ pub(crate) mod tests {
     fn refused(change: impl FnOnce(&mut BuildSpec)) -> (String, String) {
         let mut spec = spec(Path::new("/nowhere"), &[("app", "/app")]);
         spec.run = Some("make".into());
-        check(&spec).expect("good before the change");
+        check_files(&spec).expect("good before the change");
         change(&mut spec);
-        let error = check(&spec).expect_err("refused");
+        let error = check_files(&spec).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::ConfigInvalid);
         (error.message().to_owned(), error.field().unwrap_or_default().to_owned())
     }

@@ -19,7 +19,7 @@ use super::{
     observe::settled,
     verify,
 };
-use crate::image::{BuildSpec, Ways};
+use crate::image::{Recipe, Ways};
 
 /// How often a conflict is met by looking and planning again.
 const CONFLICTS: usize = 3;
@@ -34,7 +34,7 @@ pub enum Image {
     /// Built here.
     Build {
         /// How.
-        spec: Box<BuildSpec>,
+        recipe: Recipe,
         /// The layout folder.
         layout: PathBuf,
         /// `HOST/PATH`.
@@ -75,8 +75,8 @@ pub async fn prepare(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
         match &request.image {
             Image::Keep => Ok((None, None)),
             Image::Ref(image) => Ok((Some(pinned(cx, *ways, image).await?), None)),
-            Image::Build { spec, layout, repository } => {
-                let built = build_image(cx, *ways, spec, layout).await?;
+            Image::Build { recipe, layout, repository } => {
+                let built = build_image(cx, *ways, recipe, layout).await?;
                 let local = LocalImage { built, repository: repository.clone() };
                 Ok::<_, Error>((Some(local.reference()), Some(local)))
             }

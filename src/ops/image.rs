@@ -11,7 +11,7 @@ use carrack_core::{
 use tokio::time::Instant;
 
 use crate::image::{
-    Base, BaseImage, BuildSpec, Built, Ways, base, build,
+    Base, BaseImage, BuildSpec, Built, Recipe, Ways, base, build, dockerfile,
     layout::Layout,
     push::{Destination, Pushed, exists, push},
 };
@@ -33,12 +33,17 @@ impl LocalImage {
 }
 
 /// Builds into the layout folder; says what came of it.
-pub async fn build_image(cx: &Ctx, ways: &dyn Ways, spec: &BuildSpec, layout: &Path) -> Result<Built> {
+pub async fn build_image(cx: &Ctx, ways: &dyn Ways, recipe: &Recipe, layout: &Path) -> Result<Built> {
     let started = Instant::now();
-    cx.events.emit(Event::PhaseStarted { phase: Phase::Build, message: spec.name.clone() });
+    cx.events.emit(Event::PhaseStarted { phase: Phase::Build, message: recipe.name().to_owned() });
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let base = find_base(cx, ways, spec, layout).await?;
-    let built = build(cx, spec, base, layout, threads).await?;
+    let built = match recipe {
+        Recipe::Files(spec) => {
+            let base = find_base(cx, ways, spec, layout).await?;
+            build(cx, spec, base, layout, threads).await?
+        }
+        Recipe::Dockerfile(spec) => dockerfile::build(cx, spec, layout, threads).await?,
+    };
     let message = format!("{} ({})", built.digest, megabytes(built.size));
     cx.events.emit(Event::PhaseFinished { phase: Phase::Build, message, elapsed: started.elapsed() });
     Ok(built)

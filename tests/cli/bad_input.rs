@@ -362,3 +362,117 @@ fn loader_that_a_known_base_lacks() {
     });
     assert!(text.starts_with("exit 10\n") && text.contains("dynamically linked: it needs `/lib"), "{text}");
 }
+
+/// The good file with a Dockerfile in the place of its files.
+fn dockerfile(build: &str, prepare: impl Fn(&Path)) -> String {
+    let files = "base = \"scratch\"\nfiles = [{ from = \"app\", to = \"/app\" }]\nentrypoint = [\"/app\"]\n";
+    deploy_with(files, build, prepare)
+}
+
+#[test]
+fn dockerfile_and_files() {
+    assert_snapshot!(deploy("base = \"scratch\"", "dockerfile = \"Dockerfile\""), @r#"
+    exit 10
+    --- stderr
+    error: [image.build] has both `dockerfile` and `files`
+     --> carrack.toml:9:1
+      |
+    9 | files = [{ from = "app", to = "/app" }]
+      | ^^^^^ the Dockerfile says this
+      |
+      = help: remove `dockerfile` or `files`
+
+    error: [image.build] has both `dockerfile` and `entrypoint`
+      --> carrack.toml:10:1
+       |
+    10 | entrypoint = ["/app"]
+       | ^^^^^^^^^^ the Dockerfile says this
+       |
+       = help: remove `dockerfile` or `entrypoint`
+    "#);
+}
+
+#[test]
+fn dockerfile_that_is_missing() {
+    let near = |dir: &Path| fs::write(dir.join("dockerfile"), "FROM scratch").unwrap();
+    assert_snapshot!(dockerfile("dockerfile = \"Dockerfile\"\n", near), @r#"
+    exit 10
+    --- stderr
+    error: `Dockerfile` does not exist
+     --> carrack.toml:8:14
+      |
+    8 | dockerfile = "Dockerfile"
+      |              ^^^^^^^^^^^^
+      |
+      = help: did you mean `dockerfile`?
+    "#);
+    assert_snapshot!(dockerfile("dockerfile = \"app\"\ncontext = \"none\"\n", |_| {}), @r#"
+    exit 10
+    --- stderr
+    error: `none` is not a folder
+     --> carrack.toml:9:11
+      |
+    9 | context = "none"
+      |           ^^^^^^
+    "#);
+}
+
+#[test]
+fn context_without_a_dockerfile() {
+    assert_snapshot!(deploy("base = \"scratch\"", "context = \".\"\ntarget = \"release\""), @r#"
+    exit 10
+    --- stderr
+    error: `context` goes with a Dockerfile, and there is none
+     --> carrack.toml:8:1
+      |
+    8 | context = "."
+      | ^^^^^^^
+      |
+      = help: add `dockerfile = "Dockerfile"`
+
+    error: `target` goes with a Dockerfile, and there is none
+     --> carrack.toml:9:1
+      |
+    9 | target = "release"
+      | ^^^^^^
+      |
+      = help: add `dockerfile = "Dockerfile"`
+    "#);
+}
+
+#[test]
+fn neither_files_nor_a_dockerfile() {
+    assert_snapshot!(dockerfile("run = \"true\"\n", |_| {}), @r#"
+    exit 10
+    --- stderr
+    error: missing key `files` in [image.build]
+     --> carrack.toml:7:1
+      |
+    7 | [image.build]
+      | ^^^^^^^^^^^^^ `files` is required
+      |
+      = help: or name a Dockerfile: `dockerfile = "Dockerfile"`
+    "#);
+}
+
+#[test]
+fn a_dockerfile_that_nobody_builds() {
+    let (dir, state, empty) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("Dockerfile"), "FROM scratch").unwrap();
+    fs::write(
+        dir.path().join("carrack.toml"),
+        "[service]\nname = \"shop\"\n[image.build]\ndockerfile = \"Dockerfile\"\n",
+    )
+    .unwrap();
+    let mut command = carrack(state.path());
+    command.args(["build"]).current_dir(dir.path()).env("PATH", empty.path());
+    assert_snapshot!(snapshot(&mut command, &[]), @"
+    exit 51
+    --- stderr
+        Building shop
+    error: a Dockerfile needs Docker, Podman or Buildah, and none answers (docker: not installed; podman: not installed; buildah: not installed)
+      help: install one that needs no server: apt-get install buildah
+      help: or start Docker
+    ");
+}

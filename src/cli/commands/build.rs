@@ -3,7 +3,7 @@ use serde_json::json;
 
 use crate::{
     cli::{error::Failure, session::Session},
-    image::Base,
+    image::{Base, Recipe},
     ops::image::build_image,
     registry::{Access, connect},
 };
@@ -18,14 +18,13 @@ pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> R
     let loaded = session.load()?;
     let first = session.common.target.clone().or_else(|| loaded.target_names().first().map(|name| (*name).to_owned()));
     let project = session.resolve(loaded, first)?;
-    let spec = session.build_spec(&project)?;
-    let connection = match spec.base {
-        Base::Image(_) => session.connect(&project.place).await?,
-        // Nothing is asked for, so the local cloud need not run.
-        Base::Scratch => connect(&project.place, &Access::Cloud)?,
-    };
+    let recipe = session.recipe(&project)?;
+    let has_base = matches!(&recipe, Recipe::Files(spec) if spec.base != Base::Scratch);
+    // Without a base nothing is asked for, so the local cloud need not run.
+    let connection =
+        if has_base { session.connect(&project.place).await? } else { connect(&project.place, &Access::Cloud)? };
     let ways = session.ways(&connection);
-    let built = build_image(&session.cx, &ways, &spec, &session.layout()?)
+    let built = build_image(&session.cx, &ways, &recipe, &session.layout()?)
         .await
         .map_err(|error| session.located(&project, error))?;
     session.data(&built.digest).await;

@@ -21,13 +21,13 @@ pub(in crate::cli) struct Options {
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
     let project = session.project()?;
     session.check_image(&project)?;
-    let spec = session.build_spec(&project)?;
+    let recipe = session.recipe(&project)?;
     let connection = session.connect(&project.place).await?;
     let ways = session.ways(&connection);
-    let built = build_image(&session.cx, &ways, &spec, &session.layout()?)
+    let built = build_image(&session.cx, &ways, &recipe, &session.layout()?)
         .await
         .map_err(|error| session.located(&project, error))?;
-    let image = LocalImage { built, repository: repository(&project, &connection, &spec.name) };
+    let image = LocalImage { built, repository: repository(&project, &connection, recipe.name()) };
     let pushed = push_image(&session.cx, &*connection.provider, &ways, &image, Some(&options.tag)).await?;
     session.data(&pushed.reference).await;
     session.report(json!({ "reference": pushed.reference, "digest": image.built.digest, "uploaded": pushed.uploaded }));

@@ -300,7 +300,7 @@ async fn a_loader_is_looked_for_in_the_base_when_its_layers_are_here() {
         }
     }
     let known = FromBase::with_program("gcr.io/distroless/static-debian12".into(), &elf(0x3e, Some(LOADER)));
-    let error = crate::image::check(&known.spec).expect_err("it is known to have none");
+    let error = crate::image::spec::check_files(&known.spec).expect_err("it is known to have none");
     assert!(error.message().contains(LOADER), "{error}");
 }
 
