@@ -11,5 +11,6 @@ mod documented;
 mod failures;
 mod left_behind;
 mod lifecycle;
+mod pushes;
 mod run;
 mod surgical;

@@ -93,6 +93,7 @@ pub(crate) struct LocalCloud {
     child: Child,
     dir: tempfile::TempDir,
     endpoint: String,
+    registry: String,
     token: String,
     _containers: RwLockReadGuard<'static, ()>,
 }
@@ -125,6 +126,7 @@ impl LocalCloud {
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         Self {
             endpoint: text(&state["addresses"]["google"]),
+            registry: text(&state["addresses"]["registry"]),
             token: text(&state["token"]),
             child,
             dir,
@@ -134,6 +136,11 @@ impl LocalCloud {
 
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// `HOST:PORT` of its registry.
+    pub(crate) fn registry(&self) -> String {
+        self.registry.trim_start_matches("http://").to_owned()
     }
 
     pub(crate) fn pid(&self) -> u32 {
