@@ -43,10 +43,8 @@ pub struct Place {
 pub struct Connection {
     /// The cloud.
     pub provider: Arc<dyn Provider>,
-    /// For the cloud's registry.
+    /// For registries.
     pub http: Client,
-    /// For other registries: it knows no endpoint.
-    pub outside: Client,
 }
 
 /// What a provider can do, without any connection.
@@ -64,11 +62,7 @@ pub fn connect(place: &Place, access: &Access) -> Result<Connection> {
         Access::Cloud => None,
         Access::Endpoint { endpoint, .. } => Some(endpoint.clone()),
     };
-    let outside = Client::new(ClientOptions::default())?;
-    let http = match endpoint {
-        Some(endpoint) => Client::new(ClientOptions { endpoint: Some(endpoint), retry: RetryPolicy::default() })?,
-        None => outside.clone(),
-    };
+    let http = Client::new(ClientOptions { endpoint, retry: RetryPolicy::default() })?;
     let provider: Arc<dyn Provider> = match place.provider.0.as_str() {
         #[cfg(feature = "gcp")]
         carrack_gcp::ID => {
@@ -80,7 +74,7 @@ pub fn connect(place: &Place, access: &Access) -> Result<Connection> {
         }
         _ => return Err(unknown(&place.provider)),
     };
-    Ok(Connection { provider, http, outside })
+    Ok(Connection { provider, http })
 }
 
 fn unknown(provider: &ProviderId) -> Error {

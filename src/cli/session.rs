@@ -185,12 +185,8 @@ impl Session {
 
     /// How registries are reached.
     pub(super) fn ways(&self, connection: &Connection) -> Registries {
-        Registries {
-            provider: Arc::clone(&connection.provider),
-            http: connection.http.clone(),
-            outside: connection.outside.clone(),
-            docker: self.environment.docker_config().map(DockerConfig::at).unwrap_or_default(),
-        }
+        let docker = self.environment.docker_config().map(DockerConfig::at).unwrap_or_default();
+        Registries::new(Arc::clone(&connection.provider), connection.http.clone(), docker)
     }
 
     /// Stamps receipts with the commit of the file's folder.

@@ -186,7 +186,9 @@ async fn send_blobs(repository: &Repository<'_>, image: &Image<'_>, origin: Opti
         return Err(Error::new(ErrorKind::BuildFailed, format!("the layout has no whole blob `{digest}`"))
             .hint("build the image again"));
     }
-    let total = missing.iter().map(|(_, size)| size).sum();
+    let bytes = |blobs: &[&(&str, u64)]| blobs.iter().map(|(_, size)| size).sum::<u64>();
+    // What has to come first counts too.
+    let total = bytes(&missing.iter().collect::<Vec<_>>()) + bytes(&missing.iter().filter(absent).collect::<Vec<_>>());
     let progress = Progress::new(repository.cx.events.clone(), total);
     stream::iter(missing)
         .map(|blob| send_blob(repository, image, origin, blob, &progress))
@@ -204,21 +206,22 @@ async fn send_blob(
     progress: &Arc<Progress>,
 ) -> Result<u64> {
     let part = progress.part();
+    let fetched = (!image.layout.has(digest, size)).then(|| progress.part());
     let mut session = None;
     if let Some(from) = image.mounts.get(digest) {
         match mount(repository, digest, from).await? {
             Mounted::Yes => {
                 part.add(size);
+                fetched.iter().for_each(|fetched| fetched.add(size));
                 return Ok(0);
             }
             Mounted::No(opened) => session = opened,
         }
     }
-    if let (Some(origin), false) = (origin, image.layout.has(digest, size)) {
-        let uncounted = Progress::silent().part();
+    if let (Some(origin), Some(fetched)) = (origin, &fetched) {
         let message = format!("fetching layer {digest} of {}", origin.reference.0);
         repository.cx.events.emit(Event::Note { message });
-        origin.fetch(repository.cx, image.layout, (digest, size), &uncounted).await?;
+        origin.fetch(repository.cx, image.layout, (digest, size), fetched).await?;
     }
     let path = image.layout.blob(digest)?;
     upload(repository, Blob { path: &path, digest, size }, &part, session).await?;

@@ -8,22 +8,38 @@ use carrack_core::{
     provider::{Provider, RegistryAuth},
     spec::ImageRef,
 };
-use carrack_http::{Client, endpoint::is_loopback};
+use carrack_http::{Client, ClientOptions, endpoint::is_loopback};
 use reqwest::Url;
+use tokio::sync::OnceCell;
 
 use crate::image::{DockerConfig, Way, Ways};
 
 /// The registries that one run may speak to.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Registries {
-    /// Knows its own registry and its credentials.
-    pub provider: Arc<dyn Provider>,
-    /// To the cloud, or to the local one that stands in for it.
-    pub http: Client,
-    /// To registries themselves, also beside a local cloud.
-    pub outside: Client,
-    /// What Docker knows of the others.
-    pub docker: DockerConfig,
+    provider: Arc<dyn Provider>,
+    http: Client,
+    docker: DockerConfig,
+    /// To registries themselves, beside a local cloud.
+    outside: OnceCell<Client>,
+}
+
+impl Registries {
+    /// `http` goes to the cloud, or to the local one that stands in for it; `docker` has the credentials for the
+    /// registries that are not the provider's.
+    pub fn new(provider: Arc<dyn Provider>, http: Client, docker: DockerConfig) -> Self {
+        Self { provider, http, docker, outside: OnceCell::new() }
+    }
+
+    /// To the registry itself, with what Docker has for it.
+    async fn outside(&self, cx: &Ctx, image: &ImageRef) -> Result<Way> {
+        let http = match self.http.endpoint() {
+            None => &self.http,
+            // Made when it is needed: most deploys to a local cloud have no use for it.
+            Some(_) => self.outside.get_or_try_init(async || Client::new(ClientOptions::default())).await?,
+        };
+        Ok(Way { http: http.clone(), auth: self.docker.find(cx, host(image)).await? })
+    }
 }
 
 #[async_trait]
@@ -33,17 +49,13 @@ impl Ways for Registries {
     /// Beside a local cloud what was pushed to it comes first. What it does not have comes from the registry itself,
     /// with Docker's credentials alone: nobody's cloud credentials are looked up for a local deploy.
     async fn pull(&self, cx: &Ctx, image: &ImageRef) -> Result<Vec<Way>> {
-        let outside = async || {
-            let auth = self.docker.find(cx, host(image)).await?;
-            Ok(Way { http: self.outside.clone(), auth })
-        };
         if is_local(image) {
-            return Ok(vec![outside().await?]);
+            return Ok(vec![self.outside(cx, image).await?]);
         }
         let login = self.provider.registry().login(cx, image).await;
         if self.http.endpoint().is_some() {
             let stand_in = login?.map(|auth| Way { http: self.http.clone(), auth: Some(auth) });
-            return Ok(stand_in.into_iter().chain([outside().await?]).collect());
+            return Ok(stand_in.into_iter().chain([self.outside(cx, image).await?]).collect());
         }
         match login {
             Ok(Some(auth)) => Ok(vec![Way { http: self.http.clone(), auth: Some(auth) }]),
@@ -51,7 +63,7 @@ impl Ways for Registries {
             // A public image needs nobody's.
             other => {
                 tracing::debug!(image = image.0, error = ?other.err(), "the cloud gives no credentials for it");
-                Ok(vec![outside().await?])
+                Ok(vec![self.outside(cx, image).await?])
             }
         }
     }
@@ -74,4 +86,67 @@ fn host(image: &ImageRef) -> &str {
 
 fn is_local(image: &ImageRef) -> bool {
     Url::parse(&format!("http://{}/", host(image))).is_ok_and(|url| is_loopback(&url))
+}
+
+#[cfg(test)]
+mod tests {
+    use carrack_core::{retry::RetryPolicy, spec::ProviderId};
+    use carrack_http::Endpoint;
+
+    use super::*;
+    use crate::registry::{Access, LOCAL_PROVIDER, Place, connect};
+
+    fn registries(access: &Access, docker: DockerConfig) -> Registries {
+        let place = Place { provider: ProviderId(LOCAL_PROVIDER.into()), scope: "p".into(), region: "r".into() };
+        let connection = connect(&place, access).expect("connected");
+        Registries::new(connection.provider, connection.http, docker)
+    }
+
+    fn beside_a_local_cloud() -> Registries {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.json");
+        let auths = r#"{"auths": {"gcr.io": {"auth": "Z29vZ2xlOg=="}, "docker.io": {"auth": "aHViOg=="}, "127.0.0.1:5": {"auth": "bWU6"}}}"#;
+        std::fs::write(&file, auths).expect("write");
+        let _ = folder.keep();
+        let endpoint = Endpoint::parse("http://127.0.0.1:1").expect("an endpoint");
+        registries(&Access::Endpoint { endpoint, token: "local".into() }, DockerConfig::at(file))
+    }
+
+    /// Who asks on each way, and whether that is the local cloud's.
+    async fn ways(registries: &Registries, image: &str) -> Vec<(bool, Option<String>)> {
+        let found = registries.pull(&Ctx::silent(), &ImageRef(image.into())).await.expect("ways");
+        found.into_iter().map(|way| (way.http.endpoint().is_some(), way.auth.map(|auth| auth.user))).collect()
+    }
+
+    #[tokio::test]
+    async fn beside_a_local_cloud_it_comes_first_and_the_registry_itself_after_it() {
+        let registries = beside_a_local_cloud();
+        let user = |name: &str| Some(name.to_owned());
+        let local = (true, user("oauth2accesstoken"));
+        assert_eq!(ways(&registries, "gcr.io/distroless/static").await, [local.clone(), (false, user("google"))]);
+        assert_eq!(ways(&registries, "us-docker.pkg.dev/p/r/base:1").await, [local, (false, None)]);
+        assert_eq!(ways(&registries, "docker.io/library/alpine:3").await, [(false, user("hub"))]);
+        assert_eq!(ways(&registries, "127.0.0.1:5/base").await, [(false, user("me"))]);
+    }
+
+    #[tokio::test]
+    async fn nobodys_credentials_go_to_a_local_cloud() {
+        let registries = beside_a_local_cloud();
+        let push = async |image: &str| {
+            let way = registries.push(&Ctx::silent(), &ImageRef(image.into())).await.expect("a way");
+            way.auth.map(|auth| auth.user)
+        };
+        assert_eq!(push("docker.io/me/hello").await, None);
+        assert_eq!(push("gcr.io/p/hello").await.as_deref(), Some("oauth2accesstoken"));
+        // It is not sent to the local cloud.
+        assert_eq!(push("127.0.0.1:5/hello").await.as_deref(), Some("me"));
+    }
+
+    #[tokio::test]
+    async fn a_cloud_without_credentials_leaves_public_images_to_everybody() {
+        let none = carrack_core::memory::Memory::default();
+        let http = Client::new(ClientOptions { endpoint: None, retry: RetryPolicy::default() }).expect("a client");
+        let registries = Registries::new(Arc::new(none), http, DockerConfig::default());
+        assert_eq!(ways(&registries, "gcr.io/distroless/static").await, [(false, None)]);
+    }
 }

@@ -1,9 +1,16 @@
 //! Images above a base that lies in the local cloud's registry.
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    sync::mpsc,
+    thread,
+};
 
 use crate::{
-    run::{ok, stderr, stdout},
-    support::{LocalCloud, project},
+    run::{ok, shown, stderr, stdout},
+    support::{LocalCloud, carrack, project},
 };
 
 #[test]
@@ -67,4 +74,54 @@ fn names_of_container_registry_are_repositories_of_artifact_registry() {
         assert!(text.contains(&format!("made the repository of {host}/my-project/team/{name}")), "{text}");
         assert!(text.contains("answered 200 in "), "{text}");
     }
+}
+
+#[test]
+fn a_credential_helper_is_asked_and_its_secret_is_never_shown() {
+    const SECRET: &str = "hunter2-of-the-helper";
+    let state = tempfile::tempdir().unwrap();
+    // A registry that has nothing, and says who asked.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let (asked, heard) = mpsc::channel();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let head = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
+            let _ = asked.send(head.into_iter().find(|line| line.to_ascii_lowercase().starts_with("authorization:")));
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let tools = state.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let helper = tools.join("docker-credential-test");
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = get ] || exit 1\nread -r server || true\n\
+         echo \"{{\\\"ServerURL\\\":\\\"$server\\\",\\\"Username\\\":\\\"of-$server\\\",\\\"Secret\\\":\\\"{SECRET}\\\"}}\"\n"
+    );
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let config = state.path().join("docker");
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("config.json"), format!("{{\"credHelpers\": {{\"{host}\": \"test\"}}}}")).unwrap();
+
+    let file = project(&state.path().join("app"), "app", "");
+    let base = format!("base = \"{host}/base:1\"");
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("base = \"scratch\"", &base)).unwrap();
+    let path = std::env::join_paths([tools, "/usr/bin".into(), "/bin".into()]).unwrap();
+    let output = carrack(state.path())
+        .args(["build", "--local", "-vv", "-f"])
+        .arg(&file)
+        .env("DOCKER_CONFIG", &config)
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    ok(carrack(state.path()).args(["emulator", "stop"]).output().unwrap());
+    let text = shown(&output, &[]);
+    assert_eq!(output.status.code(), Some(30), "{text}");
+    assert!(text.contains(&format!("the registry does not have `{host}/base:1`")), "{text}");
+    let expected = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("of-{host}:{SECRET}"));
+    let header = heard.recv().unwrap().expect("it was asked with credentials");
+    assert_eq!(header.split_once(": ").map(|(_, value)| value), Some(format!("Basic {expected}").as_str()));
+    assert!(!text.contains(SECRET) && !text.contains(&expected), "{text}");
 }

@@ -99,3 +99,57 @@ async fn a_clouds_host_is_reached_through_the_local_endpoint() {
     let found = exists(&case.cx, &case.way(None), &image).await.expect("asked");
     assert_eq!(found, Some(case.built.digest.clone()));
 }
+
+#[tokio::test]
+async fn a_token_in_the_place_of_a_password_is_exchanged_by_a_form() {
+    let case = Case::new().await;
+    let registry = hooked(|head| {
+        if head.target == "/token" {
+            let good = head.method == "POST"
+                && head.header("content-type") == "application/x-www-form-urlencoded"
+                && head.header("authorization").is_empty();
+            let answer = Instead::Answer(200, Vec::new(), r#"{"access_token":"good"}"#.into());
+            return Some(if good { answer } else { Instead::Answer(403, Vec::new(), String::new()) });
+        }
+        if head.header("authorization") == "Bearer good" {
+            return None;
+        }
+        let challenge = format!(r#"Bearer realm="http://{}/token",service="test""#, head.header("host"));
+        Some(Instead::Answer(401, vec![("WWW-Authenticate", challenge)], String::new()))
+    });
+    let token = RegistryAuth { user: "<token>".into(), password: String::from("refresh").into() };
+    case.push_as(&registry, None, Some(&token)).await.expect("pushed");
+    assert!(registry.heads().iter().all(|head| !head.header("authorization").starts_with("Basic")));
+}
+
+#[tokio::test]
+async fn a_token_for_a_mount_may_pull_from_where_it_comes() {
+    let case = Case::new().await;
+    let registry = bearer_for_two();
+    let to = |name: &str| Destination { repository: format!("{}/p/r/{name}", registry.host()), tag: None };
+    let way = case.way(Some(&auth()));
+    for name in ["hello", "other"] {
+        push(&case.cx, &way, &case.built.layout, &case.built.digest, &to(name)).await.expect(name);
+    }
+    let scopes: Vec<String> =
+        registry.requests("GET").into_iter().filter(|request| request.contains("/token?")).collect();
+    assert_eq!(
+        scopes,
+        [
+            "GET /token?scope=repository%3Ap%2Fr%2Fhello%3Apull%2Cpush",
+            "GET /token?scope=repository%3Ap%2Fr%2Fother%3Apull%2Cpush&scope=repository%3Ap%2Fr%2Fhello%3Apull",
+        ]
+    );
+}
+
+/// Gives a token to whoever asks, and wants it everywhere else.
+fn bearer_for_two() -> TestRegistry {
+    hooked(|head| {
+        if head.target.starts_with("/token?") {
+            return Some(Instead::Answer(200, Vec::new(), r#"{"token":"good"}"#.into()));
+        }
+        let challenge = format!(r#"Bearer realm="http://{}/token""#, head.header("host"));
+        (head.header("authorization") != "Bearer good")
+            .then(|| Instead::Answer(401, vec![("WWW-Authenticate", challenge)], String::new()))
+    })
+}
