@@ -3,8 +3,11 @@ use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use carrack_core::{Error, ErrorKind, Result, event::Ctx};
 use carrack_emulator::background::{self, Ensured, Paths, Start, State};
-use carrack_http::{Client, ClientOptions, Endpoint, Request, Token, TokenCache, token::FixedToken};
+use carrack_http::{
+    Client, ClientOptions, Endpoint, Request, Response, Token, TokenCache, client::kind_of, token::FixedToken,
+};
 use object::Object;
+use serde_json::Value;
 
 use super::session::Session;
 use crate::registry::Access;
@@ -72,12 +75,31 @@ pub(super) async fn access(session: &Session) -> Result<Access> {
     Ok(Access::Endpoint { endpoint: Endpoint::parse(&state.addresses.google)?, token: state.token })
 }
 
+/// What the console says of a call that it refuses.
+fn said(response: &Response) -> Error {
+    let answer: Value = response.json().unwrap_or_default();
+    let text =
+        answer["error"].as_str().map_or_else(|| format!("the local cloud answered {}", response.status), str::to_owned);
+    Error::new(kind_of(response.status), text)
+}
+
 /// One call to the console face of the local cloud.
-pub(super) async fn console(cx: &Ctx, state: &State, method: &'static str, path: &str) -> Result<Vec<u8>> {
+pub(super) async fn console(
+    cx: &Ctx,
+    state: &State,
+    method: &'static str,
+    path: &str,
+    body: Option<&Value>,
+) -> Result<Vec<u8>> {
     let http = Client::new(ClientOptions::default())?;
     let token = TokenCache::new(Arc::new(FixedToken { token: Token::new(&state.token, None), principal: None }));
     let method = reqwest::Method::from_bytes(method.as_bytes())
         .map_err(|e| Error::new(ErrorKind::Internal, "no such method").with_source(e))?;
     let request = Request::new(method, format!("{}{path}", state.addresses.console)).bearer(&token);
+    let request = match body {
+        Some(body) => request.json(body)?,
+        None => request,
+    };
+    let request = request.classify(said);
     Ok(http.send(cx, request).await?.body.to_vec())
 }

@@ -1,19 +1,20 @@
-//! The face that only Carrack uses: status, requests, principals, reset, stop.
-use std::{collections::BTreeSet, io, sync::Arc};
+//! The face that only Carrack uses: status, requests, faults, principals, reset, stop.
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::State,
+    extract::{Path, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use http::{Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    faults::{Fault, FaultRule},
     iam::{self, Permissions},
     server::dispatch::{host, is_loopback},
     state::Cloud,
@@ -23,6 +24,8 @@ pub(crate) fn router(cloud: Arc<Cloud>) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/requests", get(requests).delete(forget_requests))
+        .route("/faults", get(faults).post(add_fault).delete(clear_faults))
+        .route("/faults/{id}", delete(clear_fault))
         .route("/principals", post(add_principal))
         .route("/reset", post(reset))
         .route("/stop", post(stop))
@@ -86,15 +89,51 @@ async fn forget_requests(State(cloud): State<Arc<Cloud>>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+async fn faults(State(cloud): State<Arc<Cloud>>) -> Json<Value> {
+    Json(json!(cloud.faults.list()))
+}
+
+async fn add_fault(State(cloud): State<Arc<Cloud>>, Json(rule): Json<FaultRule>) -> Response {
+    match rule.check() {
+        Ok(()) => Json(json!({ "id": cloud.faults.add(rule) })).into_response(),
+        Err(why) => refuse(StatusCode::BAD_REQUEST, &why.to_string()),
+    }
+}
+
+async fn clear_faults(State(cloud): State<Arc<Cloud>>) -> Json<Value> {
+    Json(json!({ "cleared": clear(&cloud, None) }))
+}
+
+async fn clear_fault(State(cloud): State<Arc<Cloud>>, Path(id): Path<u64>) -> Response {
+    match clear(&cloud, Some(id)) {
+        0 => refuse(StatusCode::NOT_FOUND, &format!("there is no rule {id}")),
+        cleared => Json(json!({ "cleared": cleared })).into_response(),
+    }
+}
+
+/// With the rules goes what they did to tokens.
+fn clear(cloud: &Cloud, id: Option<u64>) -> usize {
+    let gone = cloud.faults.clear(id);
+    if gone.iter().any(|rule| rule.fault == Fault::ExpiredToken) {
+        cloud.iam.revive();
+    }
+    gone.len()
+}
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct NewPrincipal {
     email: String,
-    permissions: BTreeSet<String>,
+    /// Without, it may do all.
+    permissions: Option<BTreeSet<String>>,
+    /// Its token ends after this.
+    life_seconds: Option<u32>,
 }
 
 async fn add_principal(State(cloud): State<Arc<Cloud>>, Json(new): Json<NewPrincipal>) -> Json<Value> {
-    let token = cloud.iam.add(new.email, Permissions::Only(new.permissions));
+    let permissions = new.permissions.map_or(Permissions::All, Permissions::Only);
+    let life = new.life_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    let token = cloud.iam.add(new.email, permissions, life);
     Json(json!({ "token": token }))
 }
 

@@ -2,6 +2,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -44,12 +45,28 @@ impl Principal {
 pub(crate) enum Anonymous {
     NoToken,
     UnknownToken,
+    ExpiredToken,
 }
 
 #[derive(Debug)]
 pub(crate) struct Iam {
-    tokens: RwLock<BTreeMap<String, Arc<Principal>>>,
+    tokens: RwLock<BTreeMap<String, Known>>,
     default_token: String,
+}
+
+/// Whose a token is, and until when.
+#[derive(Debug)]
+struct Known {
+    principal: Arc<Principal>,
+    end: Option<Instant>,
+    /// It ended before its time.
+    expired: bool,
+}
+
+impl Known {
+    fn new(principal: Principal, end: Option<Instant>) -> Self {
+        Self { principal: Arc::new(principal), end, expired: false }
+    }
 }
 
 impl Iam {
@@ -65,25 +82,45 @@ impl Iam {
         let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
         tokens.clear();
         let local = Principal { email: LOCAL.to_owned(), permissions: Permissions::All };
-        tokens.insert(self.default_token.clone(), Arc::new(local));
+        tokens.insert(self.default_token.clone(), Known::new(local, None));
     }
 
     pub(crate) fn is_default_token(&self, token: &str) -> bool {
         token == self.default_token
     }
 
-    /// A new principal's token.
-    pub(crate) fn add(&self, email: String, permissions: Permissions) -> String {
+    /// A token of a principal, that is good for its life time.
+    pub(crate) fn add(&self, email: String, permissions: Permissions, life: Option<Duration>) -> String {
         let token = format!("local.{}", Uuid::new_v4().simple());
-        let principal = Arc::new(Principal { email, permissions });
-        self.tokens.write().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), principal);
+        let end = life.map(|life| Instant::now() + life);
+        let known = Known::new(Principal { email, permissions }, end);
+        self.tokens.write().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), known);
         token
+    }
+
+    /// Ends a token before its time. The console goes on taking the default one.
+    pub(crate) fn expire(&self, token: &str) {
+        if let Some(known) = self.tokens.write().unwrap_or_else(PoisonError::into_inner).get_mut(token) {
+            known.expired = true;
+        }
+    }
+
+    /// Takes back every early end.
+    pub(crate) fn revive(&self) {
+        for known in self.tokens.write().unwrap_or_else(PoisonError::into_inner).values_mut() {
+            known.expired = false;
+        }
     }
 
     /// `Bearer TOKEN`, or `Basic` with the token as the password, as registry clients send it.
     pub(crate) fn authenticate(&self, authorization: Option<&str>) -> Result<Arc<Principal>, Anonymous> {
         let token = token(authorization.ok_or(Anonymous::NoToken)?).ok_or(Anonymous::UnknownToken)?;
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(&token).cloned().ok_or(Anonymous::UnknownToken)
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let known = tokens.get(&token).ok_or(Anonymous::UnknownToken)?;
+        if known.expired || known.end.is_some_and(|end| end <= Instant::now()) {
+            return Err(Anonymous::ExpiredToken);
+        }
+        Ok(known.principal.clone())
     }
 }
 
@@ -110,7 +147,8 @@ mod tests {
     #[test]
     fn a_token_names_its_principal() {
         let iam = Iam::new("secret".to_owned());
-        let limited = iam.add("a@b".to_owned(), Permissions::Only(BTreeSet::from(["run.services.get".to_owned()])));
+        let limited =
+            iam.add("a@b".to_owned(), Permissions::Only(BTreeSet::from(["run.services.get".to_owned()])), None);
         let local = iam.authenticate(Some("Bearer secret")).expect("known");
         assert!(local.may("anything"));
         let principal = iam.authenticate(Some(&format!("bearer {limited}"))).expect("known");
@@ -127,5 +165,18 @@ mod tests {
         }
         iam.reset();
         assert!(iam.authenticate(Some(&format!("Bearer {limited}"))).is_err());
+    }
+
+    #[test]
+    fn a_token_ends_with_its_life_or_before() {
+        let iam = Iam::new("secret".to_owned());
+        let ended = iam.add("a@b".to_owned(), Permissions::All, Some(Duration::ZERO));
+        assert_eq!(iam.authenticate(Some(&format!("Bearer {ended}"))).err(), Some(Anonymous::ExpiredToken));
+        iam.expire("secret");
+        assert_eq!(iam.authenticate(Some("Bearer secret")).err(), Some(Anonymous::ExpiredToken));
+        assert!(iam.is_default_token("secret"), "whoever holds it may take that back");
+        iam.revive();
+        assert!(iam.authenticate(Some("Bearer secret")).is_ok());
+        assert!(iam.authenticate(Some(&format!("Bearer {ended}"))).is_err());
     }
 }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`background`] | the background process: state file, lock, start, stop, sweep |
 //! | [`server`] | listeners, the dispatch from host name to face, the log of requests |
-//! | `console` | the face that only Carrack uses: status, requests, reset, stop |
+//! | `console` | the face that only Carrack uses: status, requests, faults, reset, stop |
+//! | [`faults`] | calls that go wrong on purpose |
 //! | `gcp` | Cloud Run, Artifact Registry, IAM and Logging as Google answers them |
 //! | `registry` | the OCI registry behind every cloud's registry name |
 //! | `runtime` | what really runs a container: namespaces, or a plain process |
@@ -17,6 +18,7 @@
 mod addresses;
 pub mod background;
 mod console;
+pub mod faults;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gcp;

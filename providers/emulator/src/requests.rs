@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use axum::response::Response;
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -20,7 +22,10 @@ pub(crate) struct Request {
     pub(crate) host: String,
     /// With the query.
     pub(crate) path: String,
-    pub(crate) status: u16,
+    /// `None` when there was no answer: a fault.
+    pub(crate) status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<String>,
     pub(crate) ms: u64,
 }
 
@@ -42,8 +47,22 @@ pub(crate) struct Call {
     pub(crate) at: Timestamp,
 }
 
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) status: Option<StatusCode>,
+    /// What it met on purpose.
+    pub(crate) fault: Option<String>,
+}
+
+impl Outcome {
+    pub(crate) fn answered(response: &Response) -> Self {
+        Self { status: Some(response.status()), fault: None }
+    }
+}
+
 impl Requests {
-    pub(crate) fn record(&self, call: Call, status: u16, took: Duration) {
+    pub(crate) fn record(&self, call: Call, outcome: Outcome, took: Duration) {
         let mut ring = self.ring();
         ring.count += 1;
         if ring.entries.len() == KEPT {
@@ -55,7 +74,8 @@ impl Requests {
             method: call.method,
             host: call.host,
             path: redact(&call.path_and_query),
-            status,
+            status: outcome.status.map(|status| status.as_u16()),
+            fault: outcome.fault,
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         };
         ring.entries.push_back(request);
@@ -92,6 +112,10 @@ fn redact(path_and_query: &str) -> String {
 mod tests {
     use super::*;
 
+    fn ok() -> Outcome {
+        Outcome { status: Some(StatusCode::OK), fault: None }
+    }
+
     fn call(path: &str) -> Call {
         Call {
             method: "GET".to_owned(),
@@ -105,12 +129,12 @@ mod tests {
     fn the_ring_is_bounded_and_numbered() {
         let requests = Requests::default();
         for _ in 0..KEPT + 3 {
-            requests.record(call("/"), 200, Duration::ZERO);
+            requests.record(call("/"), ok(), Duration::ZERO);
         }
         let all = requests.all();
         assert_eq!((all.len(), all[0].n), (KEPT, 4));
         requests.clear();
-        requests.record(call("/"), 200, Duration::ZERO);
+        requests.record(call("/"), ok(), Duration::ZERO);
         assert_eq!(requests.all()[0].n, KEPT as u64 + 4);
     }
 

@@ -25,6 +25,8 @@ pub struct Options {
     pub instance: String,
     /// The access token of the default principal, who may do all.
     pub token: String,
+    /// How much longer every call takes.
+    pub latency: Duration,
 }
 
 impl std::fmt::Debug for Options {
@@ -41,10 +43,10 @@ impl std::fmt::Debug for Options {
 
 /// Opens all faces. A machine that can run no container gets a local cloud all the same: a deploy then fails its revision.
 pub async fn serve(options: Options) -> Result<Running, ServeError> {
-    let Options { state_dir, runtime, port, idle, launcher, instance, token } = options;
+    let Options { state_dir, runtime, port, idle, launcher, instance, token, latency } = options;
     let registry = Registry::open(state_dir.join("registry")).map_err(ServeError::StateDir)?;
     let containers = state_dir.join("containers");
     let runtime =
         runtime::choose(runtime, &containers, &launcher, &instance).await.map_err(|why| Arc::from(why.to_string()));
-    server::start(Ingredients { images: Arc::new(registry), runtime, token }, port, idle)
+    server::start(Ingredients { images: Arc::new(registry), runtime, token, latency }, port, idle)
 }

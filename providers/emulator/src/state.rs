@@ -1,5 +1,5 @@
 //! Everything that the local cloud holds, and what it is made of.
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Addresses,
+    faults::Faults,
     gcp::{
         access::RegistryAccess, artifact_registry::Repositories, face::Face, logging::Logs, operations::Operations,
         project::Projects, run, schema::Documents,
@@ -60,12 +61,15 @@ pub(crate) struct Ingredients {
     pub(crate) runtime: Result<Arc<dyn Runtime>, Arc<str>>,
     /// The default principal's.
     pub(crate) token: String,
+    /// Of every call.
+    pub(crate) latency: Duration,
 }
 
 #[derive(Debug)]
 pub(crate) struct Cloud {
     pub(crate) iam: Arc<Iam>,
     pub(crate) requests: Requests,
+    pub(crate) faults: Faults,
     pub(crate) activity: Activity,
     pub(crate) images: Arc<dyn Images>,
     pub(crate) runtime: Result<RuntimeKind, Arc<str>>,
@@ -79,7 +83,7 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn new(ingredients: Ingredients, addresses: Addresses) -> serde_json::Result<Self> {
-        let Ingredients { images, runtime, token } = ingredients;
+        let Ingredients { images, runtime, token, latency } = ingredients;
         let iam = Arc::new(Iam::new(token));
         let activity = Activity::new();
         let logs = Arc::new(Logs::default());
@@ -108,6 +112,7 @@ impl Cloud {
             },
             iam,
             requests: Requests::default(),
+            faults: Faults::new(latency),
             activity,
             images,
             runtime: runtime.map(|runtime| runtime.kind()),
@@ -118,8 +123,9 @@ impl Cloud {
         })
     }
 
-    /// As freshly started: no service, image, repository, log or principal; nothing runs.
+    /// As freshly started: no service, image, repository, log, principal or fault; nothing runs.
     pub(crate) async fn reset(&self) -> io::Result<()> {
+        self.faults.clear(None);
         self.google.run.clear().await;
         self.google.repositories.clear();
         self.google.logs.clear();

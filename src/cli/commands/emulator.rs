@@ -1,4 +1,6 @@
 //! `carrack emulator …`: the local cloud itself.
+mod faults;
+
 use std::{ffi::OsString, io::Write, path::PathBuf, time::Duration};
 
 use carrack_core::{Error, ErrorKind};
@@ -19,7 +21,9 @@ use crate::cli::{
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   carrack emulator start
+  carrack emulator start --latency 50ms
   carrack emulator requests --format json
+  carrack emulator faults add 503 --service run --method PATCH
   eval \"$(carrack emulator env)\"
   carrack emulator stop")]
 pub(in crate::cli) struct Options {
@@ -43,6 +47,8 @@ enum Command {
     Logs,
     /// Print the requests that it got
     Requests,
+    /// Let calls go wrong on purpose
+    Faults(faults::Options),
 }
 
 #[derive(Debug, Args)]
@@ -59,6 +65,9 @@ struct Start {
     /// End by itself after this long without use
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = crate::cli::settings::duration)]
     idle: Duration,
+    /// Let every call take this much longer (`50ms`)
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::cli::settings::duration)]
+    latency: Duration,
     #[arg(long, hide = true)]
     detached: bool,
 }
@@ -91,13 +100,14 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         Command::Stop => stop(session).await?,
         Command::Status => status(session).await?,
         Command::Reset => {
-            call(session, "POST", "/reset").await?;
+            call(session, "POST", "/reset", None).await?;
             session.report(json!({ "reset": true }));
             session.ui.say("Reset", "no services, images and logs are left");
         }
         Command::Env => env(session)?,
         Command::Logs => logs(session)?,
         Command::Requests => requests(session).await?,
+        Command::Faults(options) => faults::run(session, options).await?,
     }
     Ok(0)
 }
@@ -111,6 +121,7 @@ async fn in_background(session: &mut Session, start: &Start) -> Result<(), Failu
         arguments.push(format!("--runtime={}", runtime.get_name()).into());
     }
     arguments.push(format!("--idle={}s", start.idle.as_secs()).into());
+    arguments.push(format!("--latency={}ms", start.latency.as_millis()).into());
     let state = ensure(session, arguments).await?;
     other_than_asked(start, &state)?;
     session.ui.data(&state.addresses.google);
@@ -124,7 +135,8 @@ fn other_than_asked(start: &Start, state: &State) -> Result<(), Error> {
     let same_runtime =
         runtime.as_ref().is_none_or(|asked| state.runtime.as_ref().is_some_and(|runs| runs.starts_with(asked)));
     let same_port = start.port.is_none_or(|port| state.addresses.google.ends_with(&format!(":{port}")));
-    if same_runtime && same_port {
+    let same_latency = u128::from(state.latency_ms) == start.latency.as_millis();
+    if same_runtime && same_port && same_latency {
         return Ok(());
     }
     let runs = state.runtime.as_deref().unwrap_or("none");
@@ -152,6 +164,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         launcher: program()?,
         instance: instance.clone(),
         token: token.clone(),
+        latency: start.latency,
     })
     .await
     .map_err(unavailable)?;
@@ -169,6 +182,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         instance,
         token,
         runtime,
+        latency_ms: u64::try_from(start.latency.as_millis()).unwrap_or(u64::MAX),
         addresses: running.addresses().clone(),
     };
     state.write(&paths).map_err(unavailable)?;
@@ -208,7 +222,7 @@ async fn status(session: &mut Session) -> Result<(), Failure> {
         return Ok(());
     };
     let mut value = shown(&state);
-    let answer: Value = serde_json::from_slice(&call(session, "GET", "/status").await?).unwrap_or_default();
+    let answer: Value = serde_json::from_slice(&call(session, "GET", "/status", None).await?).unwrap_or_default();
     value["services"] = answer["services"].clone();
     let mut text = format!(
         "google    {}\nregistry  {}\nconsole   {}\nruntime   {}\npid       {}",
@@ -229,7 +243,7 @@ async fn status(session: &mut Session) -> Result<(), Failure> {
 
 /// Without the token.
 fn shown(state: &State) -> Value {
-    json!({ "running": true, "pid": state.pid, "runtime": state.runtime, "started": state.started, "addresses": state.addresses })
+    json!({ "running": true, "pid": state.pid, "runtime": state.runtime, "started": state.started, "latency_ms": state.latency_ms, "addresses": state.addresses })
 }
 
 fn env(session: &Session) -> Result<(), Failure> {
@@ -253,7 +267,7 @@ fn logs(session: &Session) -> Result<(), Failure> {
 }
 
 async fn requests(session: &Session) -> Result<(), Failure> {
-    let list: Vec<Value> = serde_json::from_slice(&call(session, "GET", "/requests").await?).map_err(|e| {
+    let list: Vec<Value> = serde_json::from_slice(&call(session, "GET", "/requests", None).await?).map_err(|e| {
         Error::new(ErrorKind::Internal, "the local cloud's list of requests cannot be read").with_source(e)
     })?;
     for request in list {
@@ -261,7 +275,9 @@ async fn requests(session: &Session) -> Result<(), Failure> {
             session.ui.value(&request);
         } else {
             let part = |name: &str| request[name].as_str().map_or_else(|| request[name].to_string(), str::to_owned);
-            session.ui.print(&format!("{} {:<6} {}{}", part("status"), part("method"), part("host"), part("path")));
+            let status = if request["status"].is_null() { "---".to_owned() } else { part("status") };
+            let fault = request["fault"].as_str().map(|fault| format!("  ({fault})")).unwrap_or_default();
+            session.ui.print(&format!("{status} {:<6} {}{}{fault}", part("method"), part("host"), part("path")));
         }
     }
     Ok(())
@@ -274,7 +290,7 @@ fn running(session: &Session) -> Result<State, Error> {
 }
 
 /// A call to the console face.
-async fn call(session: &Session, method: &'static str, path: &str) -> Result<Vec<u8>, Error> {
+async fn call(session: &Session, method: &'static str, path: &str, body: Option<&Value>) -> Result<Vec<u8>, Error> {
     let state = running(session)?;
-    local::console(&session.cx, &state, method, path).await
+    local::console(&session.cx, &state, method, path, body).await
 }

@@ -20,6 +20,9 @@ pub struct State {
     pub token: String,
     /// What runs the containers; `None` when nothing can.
     pub runtime: Option<String>,
+    /// How much longer every call takes, in milliseconds.
+    #[serde(default)]
+    pub latency_ms: u64,
     pub addresses: Addresses,
 }
 
@@ -101,6 +104,7 @@ pub(super) mod tests {
             instance: "abc".to_owned(),
             token: "secret-token".to_owned(),
             runtime: None,
+            latency_ms: 0,
             addresses: Addresses {
                 google: "http://127.0.0.1:1".to_owned(),
                 registry: "127.0.0.1:2".to_owned(),

@@ -114,6 +114,9 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
     if call.body["mode"].as_str().is_some_and(|mode| mode != "STANDARD_REPOSITORY") {
         return Err(Status::new(Code::Unimplemented, "The local cloud has only standard repositories."));
     }
+    if let Some(status) = &call.fail {
+        return Ok(repositories.operations.failed(&parent, metadata(), status));
+    }
     let name = format!("{parent}/repositories/{id}");
     let now = Timestamp::now().to_string();
     let mut repository = call.body.clone();
@@ -154,6 +157,9 @@ fn list(repositories: &Repositories, call: &Call<'_>) -> Result<Value, Status> {
 fn delete(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, Status> {
     let name = name(call);
     call.authorize("artifactregistry.repositories.delete", &name)?;
+    if let Some(status) = &call.fail {
+        return Ok(repositories.operations.failed(&call.parent(), metadata(), status));
+    }
     repositories.lock().remove(&name).ok_or_else(|| missing(&name))?;
     repositories.lock_policies().remove(&name);
     Ok(begin(repositories, &call.parent(), json!({ "@type": "type.googleapis.com/google.protobuf.Empty" })))
@@ -161,12 +167,15 @@ fn delete(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
 
 /// The operation pends for the caller, and is done when it looks again.
 fn begin(repositories: &Arc<Repositories>, parent: &str, response: Value) -> Value {
-    let metadata = json!({ "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.OperationMetadata" });
-    let operation = repositories.operations.begin(parent, metadata.clone());
+    let operation = repositories.operations.begin(parent, metadata());
     let name = operation["name"].as_str().unwrap_or_default().to_owned();
     let repositories = repositories.clone();
-    tokio::spawn(async move { repositories.operations.finish(&name, metadata, Ok(response)) });
+    tokio::spawn(async move { repositories.operations.finish(&name, metadata(), Ok(response)) });
     operation
+}
+
+fn metadata() -> Value {
+    json!({ "@type": "type.googleapis.com/google.devtools.artifactregistry.v1.OperationMetadata" })
 }
 
 fn is_name(id: &str) -> bool {

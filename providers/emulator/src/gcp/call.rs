@@ -23,6 +23,20 @@ pub(crate) struct Call<'a> {
     pub(crate) parameters: Vec<String>,
     pub(crate) query: BTreeMap<String, String>,
     pub(crate) body: Value,
+    /// How its operation ends, when it is to fail.
+    pub(crate) fail: Option<Status>,
+}
+
+/// With a request: its operation fails.
+#[derive(Clone, Debug)]
+pub(crate) struct FailOperation(pub(crate) Status);
+
+impl FailOperation {
+    /// <https://cloud.google.com/run/docs/troubleshooting#container-import-error>
+    pub(crate) fn new(message: Option<&str>) -> Self {
+        let text = "The service has encountered an error during container import. Please try again later. Resource readiness deadline exceeded.";
+        Self(Status::new(Code::Internal, message.unwrap_or(text)))
+    }
 }
 
 impl Call<'_> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     artifact_registry::{self, Repositories},
-    call::{Call, unimplemented},
+    call::{Call, FailOperation, unimplemented},
     logging::{self, Logs},
     permissions,
     project::Projects,
@@ -69,6 +69,21 @@ impl Face {
         }
     }
 
+    /// The API's host and the method's id, when there is one.
+    pub(crate) fn method(&self, api: Api, method: &str, path: &str) -> Option<(&'static str, &str)> {
+        self.find(api, method, path).ok().map(|(name, _, id, ..)| (name, id))
+    }
+
+    /// Somebody else changes the service, or its policy, that a call to `path` is about.
+    pub(crate) fn interfere(&self, path: &str) {
+        for verb in ["GET", "POST"] {
+            if let Ok((_, _, id, _, parameters)) = self.find(Api::Run, verb, path) {
+                let policy = id.ends_with(".setIamPolicy");
+                run::interfere(&self.run, &self.projects, &parameters, policy);
+            }
+        }
+    }
+
     async fn handle(&self, api: Api, request: Request<Body>) -> Result<Value, Status> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
@@ -76,7 +91,7 @@ impl Face {
             let principal = self.authenticate(&parts)?;
             return permissions::test(&principal, &read(body).await?);
         }
-        let (name, document, id, method, parameters) = self.find(api, &parts)?;
+        let (name, document, id, method, parameters) = self.find(api, parts.method.as_str(), path)?;
         let principal = self.authenticate(&parts)?;
         let query = validate::query(document, method, parts.uri.query().unwrap_or_default())?;
         let body = match &method.request {
@@ -84,7 +99,8 @@ impl Face {
             None => Value::Null,
         };
         let project = parameters.first().map(|named| self.projects.resolve(named)).unwrap_or_default();
-        let call = Call { documents: &self.documents, principal, api: name, project, parameters, query, body };
+        let fail = parts.extensions.get::<FailOperation>().map(|fail| fail.0.clone());
+        let call = Call { documents: &self.documents, principal, api: name, project, parameters, query, body, fail };
         self.dispatch(id, &call).await
     }
 
@@ -107,7 +123,12 @@ impl Face {
         }
     }
 
-    fn find(&self, api: Api, parts: &Parts) -> Result<(&'static str, &Document, &str, &Method, Vec<String>), Status> {
+    fn find(
+        &self,
+        api: Api,
+        http_method: &str,
+        path: &str,
+    ) -> Result<(&'static str, &Document, &str, &Method, Vec<String>), Status> {
         let all = [
             (Api::Run, "run.googleapis.com", &self.documents.run),
             (Api::ArtifactRegistry, "artifactregistry.googleapis.com", &self.documents.artifact_registry),
@@ -118,7 +139,7 @@ impl Face {
             if api != which && api != Api::Any {
                 continue;
             }
-            match document.find(parts.method.as_str(), parts.uri.path()) {
+            match document.find(http_method, path) {
                 Found::Served(id, method, parameters) => return Ok((name, document, id, method, parameters)),
                 Found::Unserved => known = true,
                 Found::Nothing => {}
@@ -143,6 +164,11 @@ fn unauthenticated(why: Anonymous, parts: &Parts) -> Status {
         Anonymous::UnknownToken => (
             "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
             "ACCESS_TOKEN_TYPE_UNSUPPORTED",
+        ),
+        // https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto
+        Anonymous::ExpiredToken => (
+            "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
+            "ACCESS_TOKEN_EXPIRED",
         ),
     };
     Status::new(Code::Unauthenticated, text).with_detail(json!({

@@ -55,6 +55,13 @@ impl Operations {
         })
     }
 
+    /// One that ends with an error as soon as somebody looks.
+    pub(crate) fn failed(&self, parent: &str, metadata: Value, status: &Status) -> Value {
+        let operation = self.begin(parent, metadata.clone());
+        self.finish(operation["name"].as_str().unwrap_or_default(), metadata, Err(status.clone()));
+        operation
+    }
+
     /// Does nothing for one that was deleted meanwhile, or is finished already.
     pub(crate) fn finish(&self, name: &str, metadata: Value, result: Result<Value, Status>) {
         let store = self.store();

@@ -17,8 +17,11 @@ pub(crate) enum Code {
     PermissionDenied,
     FailedPrecondition,
     Aborted,
+    DeadlineExceeded,
+    ResourceExhausted,
     Unimplemented,
     Internal,
+    Unavailable,
     Unauthenticated,
 }
 
@@ -29,10 +32,13 @@ impl Code {
             Self::NotFound => (5, StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::AlreadyExists => (6, StatusCode::CONFLICT, "ALREADY_EXISTS"),
             Self::PermissionDenied => (7, StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
+            Self::DeadlineExceeded => (4, StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
+            Self::ResourceExhausted => (8, StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
             Self::FailedPrecondition => (9, StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
             Self::Aborted => (10, StatusCode::CONFLICT, "ABORTED"),
             Self::Unimplemented => (12, StatusCode::NOT_IMPLEMENTED, "UNIMPLEMENTED"),
             Self::Internal => (13, StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+            Self::Unavailable => (14, StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
             Self::Unauthenticated => (16, StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
         }
     }

@@ -1,12 +1,13 @@
 //! From a request's host name to whoever answers it. Every face comes through here.
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use axum::{body::Body, response::IntoResponse, response::Response};
-use http::{HeaderMap, Request, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use jiff::Timestamp;
 use tower::ServiceExt as _;
 
 use crate::{
+    faults::{self, Service, Subject},
     gcp::{
         access::is_registry,
         face::Api,
@@ -20,7 +21,9 @@ use crate::{
 pub(crate) async fn google(cloud: Arc<Cloud>, request: Request<Body>) -> Response {
     let host = host(request.uri(), request.headers());
     let call = describe(&request, &host);
-    recorded(&cloud, call, dispatch(&cloud, &host, request)).await
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let subject = subject(&cloud, &host, &method, &path, request.headers());
+    faults::served(&cloud, subject, call, request, |request| dispatch(&cloud, &host, request)).await
 }
 
 /// The registry's own port: repositories by their whole name, no token.
@@ -29,10 +32,49 @@ pub(crate) async fn registry(cloud: Arc<Cloud>, request: Request<Body>) -> Respo
     // It asks for no token, so a web page must not reach it: neither by a name of its own nor across origins.
     let page = !is_loopback(&call.host) || request.headers().contains_key(header::ORIGIN);
     let routes = cloud.images.routes(cloud.access.clone(), None);
-    let answer =
-        async { if page { StatusCode::FORBIDDEN.into_response() } else { infallible(routes.oneshot(request).await) } };
-    recorded(&cloud, call, answer).await
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let subject = of_registry(&method, &path, request.headers());
+    let answer = async |request| {
+        if page { StatusCode::FORBIDDEN.into_response() } else { infallible(routes.oneshot(request).await) }
+    };
+    faults::served(&cloud, subject, call, request, answer).await
 }
+
+/// What a fault may look at.
+fn subject<'a>(cloud: &Cloud, host: &str, method: &'a Method, path: &'a str, headers: &HeaderMap) -> Subject<'a> {
+    let name = without_port(host);
+    if is_registry(name) {
+        return of_registry(method, path, headers);
+    }
+    let found = Api::of_host(name).and_then(|api| cloud.google.method(api, method.as_str(), path));
+    let (api, id) = found.unwrap_or((name, ""));
+    Subject {
+        service: Service::of_host(api),
+        changes: matches!(id.rsplit_once('.'), Some((parent, "create" | "patch" | "delete")) if BEGIN.contains(&parent)),
+        has_version: VERSIONED.contains(&id),
+        ..of_registry(method, path, headers)
+    }
+}
+
+fn of_registry<'a>(method: &'a Method, path: &'a str, headers: &HeaderMap) -> Subject<'a> {
+    Subject {
+        service: Some(Service::Registry),
+        method: method.as_str(),
+        path,
+        changes: false,
+        has_version: false,
+        has_token: headers.contains_key(header::AUTHORIZATION),
+    }
+}
+
+/// Resources whose changes are operations.
+const BEGIN: [&str; 2] = ["run.projects.locations.services", "artifactregistry.projects.locations.repositories"];
+/// Calls that may carry an etag.
+const VERSIONED: [&str; 3] = [
+    "run.projects.locations.services.patch",
+    "run.projects.locations.services.delete",
+    "run.projects.locations.services.setIamPolicy",
+];
 
 async fn dispatch(cloud: &Cloud, host: &str, request: Request<Body>) -> Response {
     let name = without_port(host);
@@ -56,15 +98,6 @@ fn describe(request: &Request<Body>, host: &str) -> Call {
         path_and_query: request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
         at: Timestamp::now(),
     }
-}
-
-/// Runs a request and keeps a line of it.
-async fn recorded(cloud: &Cloud, call: Call, answer: impl Future<Output = Response>) -> Response {
-    let _use = cloud.activity.begin();
-    let begun = Instant::now();
-    let response = answer.await;
-    cloud.requests.record(call, response.status().as_u16(), begun.elapsed());
-    response
 }
 
 fn infallible(response: Result<Response, std::convert::Infallible>) -> Response {

@@ -1,8 +1,8 @@
 //! Listeners on loopback: HTTP/1 and HTTP/2 without TLS on one port, upgrades passed on.
-use std::{convert::Infallible, future::Future, io, net::Ipv4Addr, net::SocketAddr, time::Duration};
+use std::{fmt, future::Future, io, net::Ipv4Addr, net::SocketAddr, time::Duration};
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -11,10 +11,33 @@ use hyper_util::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::breakable::Breakable;
+
 /// How long open requests have to end when a listener closes.
 const CLOSING: Duration = Duration::from_secs(1);
 /// After a failed accept (no descriptors left), so that the loop does not spin.
 const BREATH: Duration = Duration::from_millis(20);
+
+/// In a response: there is none, the connection breaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut;
+
+impl Cut {
+    pub(crate) fn response() -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response.extensions_mut().insert(Self);
+        response
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the connection was cut on purpose")
+    }
+}
+
+impl std::error::Error for Cut {}
 
 /// A port on loopback; 0 is any.
 pub(crate) fn bind(port: u16) -> io::Result<TcpListener> {
@@ -45,9 +68,20 @@ where
         // A failure only costs latency.
         let _ = stream.set_nodelay(true);
         let handler = handler.clone();
+        let (stream, breaker) = Breakable::new(stream);
         let service = service_fn(move |request| {
             let answer = handler(request, peer);
-            async move { Ok::<_, Infallible>(answer.await) }
+            let breaker = breaker.clone();
+            async move {
+                let response = answer.await;
+                match response.extensions().get::<Cut>() {
+                    Some(cut) => {
+                        breaker.trip();
+                        Err(*cut)
+                    }
+                    None => Ok(response),
+                }
+            }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         let connection = graceful.watch(connection);

@@ -1,5 +1,6 @@
 //! Listeners, the dispatch from host name to face, the log of requests.
 pub(crate) mod activity;
+mod breakable;
 pub(crate) mod dispatch;
 pub(crate) mod listen;
 mod running;

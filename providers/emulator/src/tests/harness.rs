@@ -26,8 +26,12 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn start() -> Self {
         let runtime = Arc::new(FakeRuntime::default());
-        let ingredients =
-            Ingredients { images: Arc::new(FakeImages), runtime: Ok(runtime.clone()), token: TOKEN.to_owned() };
+        let ingredients = Ingredients {
+            images: Arc::new(FakeImages),
+            runtime: Ok(runtime.clone()),
+            token: TOKEN.to_owned(),
+            latency: Duration::ZERO,
+        };
         Self::of(ingredients, runtime)
     }
 

@@ -3,6 +3,7 @@ mod conformance;
 mod containers;
 mod deploy;
 mod faces;
+mod faults;
 mod harness;
 mod races;
 mod refusals;

@@ -16,6 +16,7 @@ fn options(dir: &std::path::Path) -> Options {
         launcher: PathBuf::from("/nonexistent/launcher"),
         instance: "test".to_owned(),
         token: TOKEN.to_owned(),
+        latency: Duration::ZERO,
     }
 }
 

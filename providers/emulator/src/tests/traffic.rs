@@ -1,5 +1,5 @@
 //! Which revision serves, and what happens to the others.
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -208,7 +208,12 @@ async fn revisions_are_listed_and_old_ones_deleted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_runtime_only_running_fails() {
     let why: Arc<str> = Arc::from("no namespaces here");
-    let ingredients = Ingredients { images: Arc::new(FakeImages), runtime: Err(why), token: TOKEN.to_owned() };
+    let ingredients = Ingredients {
+        images: Arc::new(FakeImages),
+        runtime: Err(why),
+        token: TOKEN.to_owned(),
+        latency: Duration::ZERO,
+    };
     let local = Local::of(ingredients, Arc::new(FakeRuntime::default()));
     assert_eq!(local.running.runtime(), Err("no namespaces here"));
     let operation = local.done(local.create("hello", public(&[])).await).await;

@@ -15,7 +15,12 @@ use super::{
     template,
 };
 use crate::{
-    gcp::{access, logging::Source, repository_policy, status::Code},
+    gcp::{
+        access,
+        logging::Source,
+        repository_policy,
+        status::{Code, Status},
+    },
     image::{Image, ImageError},
     router::{
         Backend, Started,
@@ -24,9 +29,9 @@ use crate::{
 };
 
 /// Runs beside everything else; no lock is held while it waits.
-pub(super) fn spawn(service: &Arc<Service>, revision: &Revision) {
+pub(super) fn spawn(service: &Arc<Service>, revision: &Revision, fail: Option<Status>) {
     let (name, template, cancelled) = (revision.name.clone(), revision.template.clone(), revision.cancelled.clone());
-    let task = bring_up(service.clone(), name, template, cancelled);
+    let task = bring_up(service.clone(), name, template, cancelled, fail);
     service.tasks.spawn(task);
 }
 
@@ -36,9 +41,18 @@ struct Up {
     started: Started,
 }
 
-async fn bring_up(service: Arc<Service>, name: String, template: Value, cancelled: CancellationToken) {
+async fn bring_up(
+    service: Arc<Service>,
+    name: String,
+    template: Value,
+    cancelled: CancellationToken,
+    fail: Option<Status>,
+) {
     let mut digest = None;
-    let result = first_instance(&service, &name, template, &cancelled, &mut digest).await;
+    let result = match fail {
+        Some(Status { code, message, .. }) => Err(Failure { code, message, reason: Reason::Common("INTERNAL") }),
+        None => first_instance(&service, &name, template, &cancelled, &mut digest).await,
+    };
     let late = {
         let mut state = service.state();
         let deleted = state.deleted.is_some();

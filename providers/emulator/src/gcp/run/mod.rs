@@ -5,6 +5,7 @@ mod bring_up;
 pub(crate) mod condition;
 mod etag;
 pub(crate) mod image;
+mod interfere;
 mod mask;
 pub(crate) mod names;
 mod operations;
@@ -24,7 +25,7 @@ mod system_log;
 mod template;
 mod update;
 
-pub(crate) use self::{operations::handle as handle_operation, store::Store};
+pub(crate) use self::{interfere::interfere, operations::handle as handle_operation, store::Store};
 pub(crate) use self::{
     policy::handle as handle_policy, revisions::handle as handle_revision, services::handle as handle_service,
 };

@@ -38,7 +38,7 @@ impl Owner for Gate {
         match service.parts.iam.authenticate(authorization) {
             principal if public => Admission::Admitted { hide_token: principal.is_ok() },
             Ok(principal) if may_invoke(&principal, policy) => Admission::Admitted { hide_token: true },
-            Err(Anonymous::UnknownToken) => Admission::Unauthenticated,
+            Err(Anonymous::Unknown | Anonymous::Expired) => Admission::Unauthenticated,
             Ok(_) | Err(Anonymous::NoToken) => Admission::Forbidden,
         }
     }

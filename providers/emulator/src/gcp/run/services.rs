@@ -63,7 +63,7 @@ fn make(store: &Arc<Store>, call: &Call<'_>, key: Key) -> Result<Value, Status> 
     }
     let parent = key.parent();
     let service = Service::new(key, store.parts.clone(), &call.principal.email);
-    let change = Change { spec, force: false, by: call.principal.email.clone() };
+    let change = Change { spec, force: false, by: call.principal.email.clone(), fail: call.fail.clone() };
     // Whoever finds it from now on waits until it is whole.
     let mut state = service.state();
     if call.flag("validateOnly") {
@@ -119,7 +119,8 @@ fn patch(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
     if spec.get("template") != stored.get("template") {
         act_as(call, &spec)?;
     }
-    let change = Change { spec, force: call.flag("forceNewRevision"), by: call.principal.email.clone() };
+    let (force, by) = (call.flag("forceNewRevision"), call.principal.email.clone());
+    let change = Change { spec, force, by, fail: call.fail.clone() };
     if call.flag("validateOnly") {
         let value = typed(update::preview(&service, &state, change)?);
         return Ok(Operations::unstored(&key.parent(), value.clone(), value));
@@ -140,6 +141,9 @@ fn delete(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
         if call.flag("validateOnly") {
             let value = typed(state.render(&key));
             return Ok(Operations::unstored(&key.parent(), value.clone(), value));
+        }
+        if let Some(status) = &call.fail {
+            return Ok(store.parts.operations.failed(&key.parent(), typed(state.render(&key)), status));
         }
         state.touch(&call.principal.email);
         state.deleted = Some(state.updated);

@@ -21,6 +21,8 @@ pub(super) struct Change {
     pub(super) spec: Map<String, Value>,
     pub(super) force: bool,
     pub(super) by: String,
+    /// How its operation ends, when it is to fail.
+    pub(super) fail: Option<Status>,
 }
 
 /// Fills in the defaults, then checks. `request` is the request's name in refusals.
@@ -42,6 +44,10 @@ pub(super) fn apply(service: &Arc<Service>, state: &mut State, change: Change) -
     }
     let spec = Value::Object(change.spec);
     let cut = state.cut(&service.key, &spec, change.force)?;
+    if let (None, Some(status)) = (&cut, &change.fail) {
+        // No revision to fail with it: nothing changes.
+        return Ok(service.parts.operations.failed(&service.key.parent(), typed(state.render(&service.key)), status));
+    }
     let changed = cut.is_some() || state.spec != spec;
     let before = std::mem::replace(&mut state.spec, spec);
     if let Err(error) = service.open_ports(state) {
@@ -57,7 +63,7 @@ pub(super) fn apply(service: &Arc<Service>, state: &mut State, change: Change) -
         let generation = state.generation;
         let closed = service.closed.child_token();
         let revision = Revision::new(name.clone(), generation, &state.spec, &change.by, closed);
-        bring_up::spawn(service, &revision);
+        bring_up::spawn(service, &revision, change.fail);
         state.revisions.push(revision);
     }
     let operation = service.parts.operations.begin(&service.key.parent(), typed(state.render(&service.key)));
