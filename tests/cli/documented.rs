@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 
 use crate::{
     run::{ok, shown, stderr, stdout},
-    support::{CARRACK, LocalCloud, ROOT, app, carrack},
+    support::{CARRACK, LocalCloud, ROOT, app, carrack, project},
 };
 
 /// The lines of every ```console block that begin with `$ `, in order.
@@ -78,6 +78,28 @@ fn readme() {
 }
 
 #[test]
+fn the_local_clouds_page() {
+    let cloud = LocalCloud::start_with(&["--latency", "50ms"]);
+    let file = project(&cloud.dir().join("app"), "shop", "");
+    let mut outputs = Vec::new();
+    for line in commands("docs/local-cloud.md") {
+        let output = ok(run(&cloud, &line, file.parent().unwrap()));
+        outputs.push((line, output));
+    }
+    let of = |line: &str| &outputs.iter().find(|(ran, _)| ran == line).unwrap_or_else(|| panic!("{line}")).1;
+    assert_eq!(stdout(of("carrack emulator faults list")), "1 503 --service run --method GET --count 2  (2 times)");
+    let requests = stdout(of("carrack emulator requests"));
+    assert_eq!(requests.lines().filter(|line| line.starts_with("503 GET") && line.ends_with("(503)")).count(), 2);
+    assert!(stderr(of("carrack deploy --local")).contains("answered 200 in "));
+    let requests = stdout(&ok(cloud.run(&["emulator", "requests"])));
+    assert!(
+        requests.lines().any(|line| line.starts_with("--- DELETE") && line.ends_with("(reset-after)")),
+        "{requests}"
+    );
+    assert_eq!(cloud.carrack().args(["status", "--local", "-f"]).arg(&file).output().unwrap().status.code(), Some(30));
+}
+
+#[test]
 fn the_hello_example_answers_with_service_and_revision() {
     let cloud = LocalCloud::start();
     let deploy = || {
@@ -134,8 +156,9 @@ fn help_examples_parse() {
         .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
         .collect();
     let mut checked = 0;
-    for name in names.iter().filter(|name| *name != "help") {
-        let help = stdout(&ok(carrack(dir.path()).args([name, "--help"]).output().unwrap()));
+    let nested = ["emulator faults", "emulator faults add"].map(str::to_owned);
+    for name in names.iter().chain(&nested).filter(|name| *name != "help") {
+        let help = stdout(&ok(carrack(dir.path()).args(name.split(' ')).arg("--help").output().unwrap()));
         for line in help
             .split("Examples:")
             .nth(1)

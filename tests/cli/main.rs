@@ -9,6 +9,7 @@ mod bases;
 mod basics;
 mod documented;
 mod failures;
+mod faults;
 mod left_behind;
 mod lifecycle;
 mod pushes;

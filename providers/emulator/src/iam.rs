@@ -43,9 +43,12 @@ impl Principal {
 /// Why nobody is behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Anonymous {
-    NoToken,
-    UnknownToken,
-    ExpiredToken,
+    /// No token.
+    Unnamed,
+    /// A token that is nobody's.
+    Unknown,
+    /// A token that was somebody's.
+    Expired,
 }
 
 #[derive(Debug)]
@@ -114,11 +117,11 @@ impl Iam {
 
     /// `Bearer TOKEN`, or `Basic` with the token as the password, as registry clients send it.
     pub(crate) fn authenticate(&self, authorization: Option<&str>) -> Result<Arc<Principal>, Anonymous> {
-        let token = token(authorization.ok_or(Anonymous::NoToken)?).ok_or(Anonymous::UnknownToken)?;
+        let token = token(authorization.ok_or(Anonymous::Unnamed)?).ok_or(Anonymous::Unknown)?;
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-        let known = tokens.get(&token).ok_or(Anonymous::UnknownToken)?;
+        let known = tokens.get(&token).ok_or(Anonymous::Unknown)?;
         if known.expired || known.end.is_some_and(|end| end <= Instant::now()) {
-            return Err(Anonymous::ExpiredToken);
+            return Err(Anonymous::Expired);
         }
         Ok(known.principal.clone())
     }
@@ -159,9 +162,9 @@ mod tests {
         assert!(!principal.is_member("user:c@b"));
         let basic = STANDARD.encode("oauth2accesstoken:secret");
         assert!(iam.authenticate(Some(&format!("Basic {basic}"))).is_ok());
-        assert_eq!(iam.authenticate(None).err(), Some(Anonymous::NoToken));
+        assert_eq!(iam.authenticate(None).err(), Some(Anonymous::Unnamed));
         for wrong in ["Bearer nothing", "secret", "Digest secret", "Basic !"] {
-            assert_eq!(iam.authenticate(Some(wrong)).err(), Some(Anonymous::UnknownToken), "{wrong}");
+            assert_eq!(iam.authenticate(Some(wrong)).err(), Some(Anonymous::Unknown), "{wrong}");
         }
         iam.reset();
         assert!(iam.authenticate(Some(&format!("Bearer {limited}"))).is_err());
@@ -171,9 +174,9 @@ mod tests {
     fn a_token_ends_with_its_life_or_before() {
         let iam = Iam::new("secret".to_owned());
         let ended = iam.add("a@b".to_owned(), Permissions::All, Some(Duration::ZERO));
-        assert_eq!(iam.authenticate(Some(&format!("Bearer {ended}"))).err(), Some(Anonymous::ExpiredToken));
+        assert_eq!(iam.authenticate(Some(&format!("Bearer {ended}"))).err(), Some(Anonymous::Expired));
         iam.expire("secret");
-        assert_eq!(iam.authenticate(Some("Bearer secret")).err(), Some(Anonymous::ExpiredToken));
+        assert_eq!(iam.authenticate(Some("Bearer secret")).err(), Some(Anonymous::Expired));
         assert!(iam.is_default_token("secret"), "whoever holds it may take that back");
         iam.revive();
         assert!(iam.authenticate(Some("Bearer secret")).is_ok());

@@ -66,8 +66,8 @@ struct Start {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = crate::cli::settings::duration)]
     idle: Duration,
     /// Let every call take this much longer (`50ms`)
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = crate::cli::settings::duration)]
-    latency: Duration,
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::settings::duration)]
+    latency: Option<Duration>,
     #[arg(long, hide = true)]
     detached: bool,
 }
@@ -121,7 +121,9 @@ async fn in_background(session: &mut Session, start: &Start) -> Result<(), Failu
         arguments.push(format!("--runtime={}", runtime.get_name()).into());
     }
     arguments.push(format!("--idle={}s", start.idle.as_secs()).into());
-    arguments.push(format!("--latency={}ms", start.latency.as_millis()).into());
+    if let Some(latency) = start.latency {
+        arguments.push(format!("--latency={}ms", latency.as_millis()).into());
+    }
     let state = ensure(session, arguments).await?;
     other_than_asked(start, &state)?;
     session.ui.data(&state.addresses.google);
@@ -135,7 +137,7 @@ fn other_than_asked(start: &Start, state: &State) -> Result<(), Error> {
     let same_runtime =
         runtime.as_ref().is_none_or(|asked| state.runtime.as_ref().is_some_and(|runs| runs.starts_with(asked)));
     let same_port = start.port.is_none_or(|port| state.addresses.google.ends_with(&format!(":{port}")));
-    let same_latency = u128::from(state.latency_ms) == start.latency.as_millis();
+    let same_latency = start.latency.is_none_or(|latency| u128::from(state.latency_ms) == latency.as_millis());
     if same_runtime && same_port && same_latency {
         return Ok(());
     }
@@ -153,6 +155,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
     }
     let token = format!("local-{}", random()?);
     let instance = random()?;
+    let latency = start.latency.unwrap_or_default();
     let running = carrack_emulator::serve(carrack_emulator::Options {
         state_dir: paths.dir.join("emulator"),
         runtime: start.runtime.map(|runtime| match runtime {
@@ -164,7 +167,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         launcher: program()?,
         instance: instance.clone(),
         token: token.clone(),
-        latency: start.latency,
+        latency,
     })
     .await
     .map_err(unavailable)?;
@@ -182,7 +185,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         instance,
         token,
         runtime,
-        latency_ms: u64::try_from(start.latency.as_millis()).unwrap_or(u64::MAX),
+        latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
         addresses: running.addresses().clone(),
     };
     state.write(&paths).map_err(unavailable)?;

@@ -33,7 +33,7 @@ pub enum Ensured {
     /// One of another build ran and was stopped; what was deployed to it is gone.
     Replaced {
         state: State,
-        old: State,
+        old: Box<State>,
     },
 }
 
@@ -64,7 +64,7 @@ pub async fn ensure(paths: &Paths, start: &Start) -> Result<Ensured, BackgroundE
     };
     let state = launch(paths, start).await?;
     Ok(match old {
-        Some(old) => Ensured::Replaced { state, old },
+        Some(old) => Ensured::Replaced { state, old: Box::new(old) },
         None => Ensured::Started(state),
     })
 }

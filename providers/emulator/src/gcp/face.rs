@@ -157,16 +157,16 @@ impl Face {
 /// <https://cloud.google.com/docs/authentication/troubleshoot-adc>
 fn unauthenticated(why: Anonymous, parts: &Parts) -> Status {
     let (text, reason) = match why {
-        Anonymous::NoToken => (
+        Anonymous::Unnamed => (
             "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
             "CREDENTIALS_MISSING",
         ),
-        Anonymous::UnknownToken => (
+        Anonymous::Unknown => (
             "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
             "ACCESS_TOKEN_TYPE_UNSUPPORTED",
         ),
         // https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto
-        Anonymous::ExpiredToken => (
+        Anonymous::Expired => (
             "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.",
             "ACCESS_TOKEN_EXPIRED",
         ),

@@ -48,7 +48,7 @@ Examples:
   carrack emulator faults add stall --service registry --method PUT
   carrack emulator faults add 503 --path '/v2/*/operations/*' --nth 2
   carrack emulator faults add conflict --service run
-  carrack emulator faults add failed-operation --message 'no capacity'")]
+  carrack emulator faults add failed-operation --message overloaded")]
 struct Add {
     /// What a call meets
     #[arg(value_name = "FAULT")]

@@ -39,7 +39,7 @@ impl Owner for Gate {
             principal if public => Admission::Admitted { hide_token: principal.is_ok() },
             Ok(principal) if may_invoke(&principal, policy) => Admission::Admitted { hide_token: true },
             Err(Anonymous::Unknown | Anonymous::Expired) => Admission::Unauthenticated,
-            Ok(_) | Err(Anonymous::NoToken) => Admission::Forbidden,
+            Ok(_) | Err(Anonymous::Unnamed) => Admission::Forbidden,
         }
     }
 

@@ -1,0 +1,79 @@
+//! `carrack emulator faults`: what it takes, prints and refuses.
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{
+    run::{ok, shown, snapshot, stderr, stdout},
+    support::{LocalCloud, carrack, project},
+};
+
+#[test]
+fn rules_are_set_listed_and_cleared() {
+    let cloud = LocalCloud::start();
+    let faults = |arguments: &[&str]| cloud.carrack().args(["emulator", "faults"]).args(arguments).output().unwrap();
+    let add =
+        ["add", "429", "--service", "run", "--path", "/v2/*", "--retry-after", "1500ms", "--message", "slow down"];
+    assert_eq!(stdout(&ok(faults(&add))), "1");
+    let report = stdout(&ok(faults(&["add", "stall-after", "--method", "PUT", "--nth", "2", "--format", "json"])));
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["type"], &report["id"]), (&"report".into(), &2.into()));
+    insta::assert_snapshot!(stdout(&ok(faults(&["list"]))), @r"
+    1 429 --service run --path '/v2/*' --retry-after 2s --message 'slow down'  (0 times)
+    2 stall-after --method PUT --nth 2  (0 times)
+    ");
+    insta::assert_snapshot!(stdout(&ok(faults(&["list", "--format", "json"]))), @r#"
+    {"calls":0,"fault":{"kind":"status","message":"slow down","retryAfter":2,"status":429},"hits":0,"id":1,"path":"/v2/*","service":"run"}
+    {"calls":0,"fault":{"kind":"stall-after"},"hits":0,"id":2,"method":"PUT","nth":2}
+    "#);
+    assert!(stderr(&ok(faults(&["clear", "1"]))).contains("Cleared 1 rule"));
+    assert_eq!(faults(&["clear", "1"]).status.code(), Some(30));
+    assert!(stdout(&ok(faults(&["clear", "--format", "json"]))).contains("\"cleared\":1"));
+    assert_eq!(stdout(&ok(faults(&["list"]))), "");
+}
+
+#[test]
+fn what_is_no_rule_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let add =
+        |arguments: &[&str]| snapshot(carrack(dir.path()).args(["emulator", "faults", "add"]).args(arguments), &[]);
+    insta::assert_snapshot!(add(&["explode"]), @r"
+    exit 2
+    --- stderr
+    error: invalid value 'explode' for '<FAULT>': `explode` is no fault
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(add(&["reset", "--retry-after", "2s"]), @r"
+    exit 2
+    --- stderr
+    error: `--retry-after` does not go with the fault `reset`
+      help: see `carrack emulator faults add --help`
+    ");
+    insta::assert_snapshot!(add(&["503", "--service", "storage"]), @r"
+    exit 2
+    --- stderr
+    error: invalid value 'storage' for '--service <NAME>': `storage` is no service of the local cloud: use run, artifactregistry, logging, iam, cloudresourcemanager, registry
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(add(&["503"]), @r"
+    exit 41
+    --- stderr
+    error: no local cloud runs
+      help: start it with `carrack emulator start`
+    ");
+}
+
+#[test]
+fn latency_slows_every_call() {
+    let cloud = LocalCloud::start_with(&["--latency", "400ms"]);
+    let file = project(&cloud.dir().join("app"), "shop", "");
+    let begun = Instant::now();
+    let plan = cloud.carrack().args(["plan", "--local", "-f"]).arg(&file).output().unwrap();
+    assert!(plan.status.success(), "{}", shown(&plan, &[]));
+    assert!(begun.elapsed() >= Duration::from_millis(400));
+    let again = cloud.run(&["emulator", "start", "--latency", "50ms"]);
+    assert_eq!(again.status.code(), Some(41), "it is not changed while it runs");
+    ok(cloud.run(&["emulator", "start"]));
+}
