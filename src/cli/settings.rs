@@ -89,14 +89,25 @@ impl Environment {
     }
 }
 
-/// The command as it was typed, for a shell; `carrack` however it was found.
+/// The command to type once more, for a shell; `carrack` however it was found.
 pub(super) fn this_command() -> String {
     command_line(std::env::args_os())
 }
 
+/// A deploy of a saved plan begins with another plan: the service is not as it was.
 fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
-    let words = arguments.skip(1).map(|word| quoted(&word.to_string_lossy()));
-    std::iter::once("carrack".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+    let mut words: Vec<String> = arguments.skip(1).map(|word| quoted(&word.to_string_lossy())).collect();
+    if words.iter().any(|word| word == "--plan" || word.starts_with("--plan=")) {
+        for word in &mut words {
+            if word == "deploy" {
+                "plan".clone_into(word);
+            } else if let Some(rest) = word.strip_prefix("--plan") {
+                *word = format!("--out{rest}");
+            }
+        }
+    }
+    words.insert(0, "carrack".to_owned());
+    words.join(" ")
 }
 
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02_02>
@@ -138,6 +149,8 @@ mod tests {
             typed(&["/usr/bin/carrack", "deploy", "--local", "-f", "a/carrack.toml"]),
             "carrack deploy --local -f a/carrack.toml"
         );
+        assert_eq!(typed(&["c", "deploy", "--local", "--plan", "p.json"]), "carrack plan --local --out p.json");
+        assert_eq!(typed(&["c", "deploy", "--plan=p.json"]), "carrack plan --out=p.json");
         assert_eq!(typed(&["c", "deploy", "-f", "my shop's.toml", ""]), r"carrack deploy -f 'my shop'\''s.toml' ''");
     }
 }

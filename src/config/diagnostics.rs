@@ -2,7 +2,7 @@
 use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normalize_untrusted_str as printable};
-use carrack_core::ErrorKind;
+use carrack_core::{ErrorKind, cause::Code};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 /// A range of bytes in the file's text.
@@ -30,6 +30,8 @@ pub struct Diagnostic {
     pub label: Option<String>,
     /// What to write or do instead.
     pub hints: Vec<String>,
+    /// The cause that `carrack explain` tells more of.
+    pub cause: Option<Code>,
     span: Span,
     text: Arc<str>,
 }
@@ -42,6 +44,7 @@ pub(crate) struct Problem {
     message: String,
     label: Option<String>,
     hints: Vec<String>,
+    cause: Option<Code>,
 }
 
 impl Problem {
@@ -52,6 +55,7 @@ impl Problem {
             message: message.into(),
             label: None,
             hints: Vec::new(),
+            cause: None,
         }
     }
 
@@ -75,6 +79,11 @@ impl Problem {
         self
     }
 
+    pub(crate) fn cause(mut self, cause: Option<Code>) -> Self {
+        self.cause = cause;
+        self
+    }
+
     pub(crate) fn locate(self, path: PathBuf, text: &Arc<str>) -> Diagnostic {
         let span = within(&self.span, text);
         let before = text.get(..span.start).unwrap_or_default();
@@ -88,6 +97,7 @@ impl Problem {
             column: line.chars().count() + 1,
             label: self.label,
             hints: self.hints,
+            cause: self.cause,
             span,
             text: Arc::clone(text),
         }
@@ -125,10 +135,13 @@ impl Diagnostic {
         }
         let snippet = Snippet::source(&*self.text).path(printable(&self.path.to_string_lossy())).annotation(annotation);
         let hints = self.hints.iter();
-        let report: [Group<'_>; 1] = [Level::ERROR
-            .primary_title(printable(&self.message))
-            .element(snippet)
-            .elements(hints.map(|hint| Level::HELP.message(printable(hint))))];
+        let title = Level::ERROR.primary_title(printable(&self.message));
+        let title = match self.cause {
+            Some(code) => title.id(code.name()),
+            None => title,
+        };
+        let report: [Group<'_>; 1] =
+            [title.element(snippet).elements(hints.map(|hint| Level::HELP.message(printable(hint))))];
         let renderer = if color {
             // Not every terminal knows links.
             Renderer::styled().hyperlink(false)
@@ -139,16 +152,19 @@ impl Diagnostic {
     }
 }
 
-/// For JSON output: `{code, message, file, line, column, hints}`.
+/// For JSON output: `{code, message, file, line, column, hints}`, and `cause` where there is one.
 impl Serialize for Diagnostic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_struct("Diagnostic", 6)?;
+        let mut object = serializer.serialize_struct("Diagnostic", 6 + usize::from(self.cause.is_some()))?;
         object.serialize_field("code", &self.kind)?;
         object.serialize_field("message", &self.message)?;
         object.serialize_field("file", &self.path.to_string_lossy())?;
         object.serialize_field("line", &self.line)?;
         object.serialize_field("column", &self.column)?;
         object.serialize_field("hints", &self.hints)?;
+        if let Some(code) = self.cause {
+            object.serialize_field("cause", &serde_json::json!({ "code": code }))?;
+        }
         object.end()
     }
 }

@@ -116,7 +116,10 @@ impl Loaded {
     /// An error about a field, at the place in the file that set it: the target's override where there is one.
     pub fn locate(&self, target: Option<&str>, error: &Error) -> Diagnostics {
         let span = locate::place(&self.root, target, error.field());
-        let problem = Problem::new(&span, error.to_string()).kind(error.kind()).hints(error.hints().iter().cloned());
+        let problem = Problem::new(&span, error.to_string())
+            .kind(error.kind())
+            .hints(error.hints().iter().cloned())
+            .cause(error.why().map(|cause| cause.code));
         located(vec![problem], &self.path, &self.text)
     }
 }

@@ -1,7 +1,11 @@
 //! Whether the program can start: machine, loader, `#!` line. Looked at before anything is sent.
 use std::path::{Path, PathBuf};
 
-use carrack_core::{Error, Result, spec::ImageRef};
+use carrack_core::{
+    Error, Result,
+    cause::{Cause, Code, Fix},
+    spec::ImageRef,
+};
 
 use super::{
     elf::{Elf, Program, read},
@@ -146,9 +150,12 @@ fn check_elf(tree: &Tree, shown: &str, elf: &Elf, platform: Platform, base: Opti
     let machine = platform.machine();
     if elf.machine != machine {
         let target = format!("{machine}-unknown-linux-gnu");
-        let error = invalid(FILES, format!("`{shown}` is built for {}; {}", elf.machine, wanted(platform)))
-            .hint(format!("with Cargo: cargo build --release --target {target}"))
-            .hint(format!("with Go: GOOS=linux GOARCH={} go build", platform.architecture()));
+        let message = format!("`{shown}` is built for {}; {}", elf.machine, wanted(platform));
+        let build = format!("cargo build --release --target {target}");
+        let error = invalid(FILES, message.clone())
+            .hint(format!("with Cargo: {build}"))
+            .hint(format!("with Go: GOOS=linux GOARCH={} go build", platform.architecture()))
+            .with_cause(Cause { code: Code::WrongArchitecture, message, fix: Fix::command(build) });
         return Err(Refused::Wrong(error));
     }
     if !elf.is_program {

@@ -264,7 +264,7 @@ fn arm64_program() {
     }), @r#"
     exit 10
     --- stderr
-    error: `/app` is built for aarch64; Cloud Run runs linux/amd64 (x86_64)
+    error[wrong-architecture]: `/app` is built for aarch64; Cloud Run runs linux/amd64 (x86_64)
      --> carrack.toml:9:9
       |
     9 | files = [{ from = "app", to = "/app" }]

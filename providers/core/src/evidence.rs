@@ -1,7 +1,7 @@
 //! What a failure left behind, in neutral words, and the rules that find its one cause. Pure.
 use crate::{
     cause::{Cause, Code, Fix, FixStep},
-    listening::{Host, Listening, listening},
+    listening::{Host, Listening, listening, plain},
     spec::{ImageRef, Mebibytes, Probe, ProbeCheck},
 };
 
@@ -278,7 +278,9 @@ const CONTAINER_PLATFORM: &str = "linux/amd64";
 /// A quoted line is a reminder; the whole one is below it.
 const QUOTED: usize = 80;
 
+/// Nothing that a terminal would obey is quoted.
 fn shortened(line: &str) -> String {
+    let line: String = plain(line).chars().filter(|c| !c.is_control()).collect();
     let mut text: String = line.chars().take(QUOTED).collect();
     if text.len() < line.len() {
         text.push('…');
@@ -429,6 +431,8 @@ mod tests {
         assert!(told(&evidence(&[Sign::Killed(11)], &["x"])).1.contains("ended by signal 11"));
         let missing = Sign::NotStarted("cannot find `/app`".to_owned());
         assert_eq!(told(&evidence(&[missing], &[])).1, "the program did not start: cannot find `/app`");
+        let red = "\u{1b}[31mError:\u{1b}[0m no\u{7} database\u{1b}";
+        assert!(told(&evidence(&[Sign::Exited(1)], &[red])).2.contains("`Error: no database`"));
         let long = "é".repeat(200);
         assert!(told(&evidence(&[Sign::Exited(1)], &[&long])).2.contains("é…`"));
     }

@@ -89,7 +89,7 @@ pub fn listening(line: &str) -> Option<Listening> {
 }
 
 /// Without colours: <https://vt100.net/docs/vt510-rm/SGR.html>
-fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, after)) = rest.split_once("\u{1b}[") {

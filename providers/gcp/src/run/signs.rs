@@ -286,4 +286,14 @@ mod tests {
         );
         assert_eq!(system(&[]), []);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read(words in "\\PC{0,120}") {
+            for before in ["", "Image '", "User must have permission to read the image, ", "Container called exit(", "Memory limit of "] {
+                let line = format!("{before}{words}");
+                let _ = (text(&line), system(&[&line]));
+            }
+        }
+    }
 }
