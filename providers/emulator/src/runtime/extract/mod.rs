@@ -94,6 +94,6 @@ pub(crate) struct Limits {
 impl Default for Limits {
     /// Far above what images hold, far below what fills a disk by surprise or takes more than minutes.
     fn default() -> Self {
-        Self { bytes: 16 << 30, read: 16 << 30, entries: 1_000_000, steps: 40_000_000 }
+        Self { bytes: 16 << 30, read: 16 << 30, entries: 1_000_000, steps: 10_000_000 }
     }
 }
