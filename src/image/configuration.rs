@@ -131,6 +131,7 @@ fn history_of(base: &BaseImage, created: &str) -> Vec<History> {
 /// As Docker inherits: <https://docs.docker.com/reference/dockerfile/#understand-how-cmd-and-entrypoint-interact>.
 fn lay_over(run: &mut Run, spec: &BuildSpec) {
     run.others.remove(ON_BUILD);
+    run.others.retain(|_, value| !value.is_null());
     if !spec.env.is_empty() {
         let env = run.env.get_or_insert_default();
         for (name, value) in &spec.env {
@@ -195,7 +196,7 @@ mod tests {
             "config": {
                 "Env": ["PATH=/usr/bin", "SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"],
                 "Entrypoint": ["/base"], "Cmd": ["--base"], "User": "0", "WorkingDir": "/home",
-                "Labels": { "a": "1" }, "Healthcheck": { "Test": ["NONE"] }, "OnBuild": ["RUN x"], "Volumes": null,
+                "Labels": { "a": "1" }, "Healthcheck": { "Test": ["NONE"] }, "OnBuild": ["RUN x"], "Volumes": null, "Shell": null,
             },
             "history": [{ "created_by": "base" }, { "created_by": "env", "empty_layer": true }],
             "rootfs": { "type": "layers", "diff_ids": ["sha256:11"] },

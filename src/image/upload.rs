@@ -150,6 +150,8 @@ async fn resume(repository: &Repository<'_>, blob: Blob<'_>, session: Session) -
             let url = repository.location(&response, &session.url).unwrap_or_else(|_| session.url.clone());
             received(&response).filter(|received| *received <= blob.size).map(|received| (url, received))
         }
+        // The registry forgot it with the connection.
+        Ok(response) if response.status == StatusCode::NOT_FOUND => return Ok((begin(repository).await?, 0)),
         Ok(_) => None,
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
         Err(error) => {
