@@ -88,4 +88,11 @@ mod tests {
             assert_eq!(Challenge::parse(header), expected, "{header}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_read_or_refused(header in ".{0,80}", fields in "[a-z=\",\\\\ ]{0,60}") {
+            let _ = (Challenge::parse(&header), Challenge::parse(&format!("Bearer {fields}")));
+        }
+    }
 }

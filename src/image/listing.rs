@@ -232,6 +232,22 @@ mod tests {
         assert_eq!(get(&long), Some(&Kind::File));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn bytes_that_are_no_tar_are_no_harm(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2048),
+            at in 0..1536_usize,
+        ) {
+            let _ = (read_all(bytes.as_slice()), extensions(&bytes));
+            // A good one, with some of its bytes changed.
+            let mut good = tar(&[("a/b", None), ("c", Some("a")), (&"long/".repeat(50), None)]);
+            for (place, byte) in good.iter_mut().skip(at).zip(bytes.iter().take(16)) {
+                *place = *byte;
+            }
+            let _ = read_all(good.as_slice());
+        }
+    }
+
     #[test]
     fn long_names_of_the_other_kind_are_read() {
         let both = [(&b"path"[..], &b"a/b/c"[..]), (b"mtime", b"1")];

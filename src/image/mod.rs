@@ -16,7 +16,7 @@
 //! | [`exposed`] | which ports an image in a registry says that it listens on |
 //! | [`ways`], [`docker_config`] | how a registry is reached, and by whose credentials |
 //! | `registry`, `challenge`, `refusal` | one repository of a registry: addresses, credentials, error bodies |
-//! | `progress`, `deadline` | how many bytes are sent; how long it may take |
+//! | `progress`, `persist`, `deadline` | how many bytes are sent; how often it is tried; how long it may take |
 
 pub mod base;
 pub mod build;
@@ -35,6 +35,7 @@ pub mod layout;
 mod listing;
 mod manifest;
 mod missing;
+mod persist;
 mod pipe;
 mod progress;
 mod pull;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use carrack_core::{Error, ErrorKind, Result, retry::retry};
+use carrack_core::{Error, ErrorKind, Result};
 use carrack_http::Response;
 use reqwest::{
     Method, StatusCode,
@@ -18,6 +18,7 @@ use tempfile::NamedTempFile;
 
 use super::{
     layout::{Layout, digest_of, digest_text, failed},
+    persist::persist,
     progress::Part as Share,
     refusal::unexpected,
     registry::{Missing, Repository},
@@ -89,8 +90,11 @@ pub(crate) async fn blob(
     }
     let partial = Arc::new(Mutex::new(Partial::new(layout, digest, size)?));
     let name = format!("download of {digest}");
-    retry(repository.cx, repository.http.retry_policy(), &name, |_| attempt(repository, digest, &partial, share))
-        .await?;
+    let reached = || lock(&partial).got;
+    persist(repository.cx, repository.http.retry_policy(), &name, reached, |_| {
+        attempt(repository, digest, &partial, share)
+    })
+    .await?;
     let partial = Arc::try_unwrap(partial).map_err(|_| Error::new(ErrorKind::Internal, "a download is still read"))?;
     layout.adopt(partial.into_inner().unwrap_or_else(PoisonError::into_inner).file, digest)
 }

@@ -5,11 +5,14 @@ use std::{
     fs::File,
     io::{Seek, SeekFrom},
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use carrack_core::{Error, ErrorKind, Result, retry::retry};
+use carrack_core::{Error, ErrorKind, Result};
 use carrack_http::{Body, Response};
 use futures_util::TryStreamExt;
 use reqwest::{
@@ -20,6 +23,7 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     layout::failed,
+    persist::persist,
     progress::Part,
     refusal::unexpected,
     registry::{Missing, Repository},
@@ -99,10 +103,15 @@ pub(crate) async fn upload(
 ) -> Result<()> {
     let name = format!("upload of {}", blob.digest);
     let held = Mutex::new(session);
+    let reached = AtomicU64::new(0);
     let attempt = async |_| {
         let session = lock(&held).take();
         let (session, from) = match session {
-            Some(session) if session.broken => resume(repository, blob, session).await?,
+            Some(session) if session.broken => {
+                let (session, from) = resume(repository, blob, session).await?;
+                reached.store(from, Ordering::Relaxed);
+                (session, from)
+            }
             Some(session) => (session, 0),
             None => (begin(repository).await?, 0),
         };
@@ -120,7 +129,8 @@ pub(crate) async fn upload(
         }
         Err(error)
     };
-    retry(repository.cx, repository.http.retry_policy(), &name, attempt).await
+    let policy = repository.http.retry_policy();
+    persist(repository.cx, policy, &name, || reached.load(Ordering::Relaxed), attempt).await
 }
 
 async fn begin(repository: &Repository<'_>) -> Result<Session> {

@@ -141,3 +141,32 @@ async fn a_layer_is_read_as_fast_as_it_is_taken() {
     // What the kernel holds of a connection is a few megabytes.
     assert!(part.sent() > 0 && part.sent() < SIZE / 4, "{} bytes were read ahead", part.sent());
 }
+
+#[tokio::test]
+async fn a_line_that_breaks_often_still_brings_a_large_layer() {
+    let case = Case::new().await;
+    let layout = Layout::open(&case.built.layout).expect("layout");
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    })
+    .take(8 << 20)
+    .collect();
+    let digest = digest_of(&noise);
+    let path = layout.blob(&digest).expect("path");
+    fs::write(&path, &noise).expect("write");
+    // More often than anything is tried that leads nowhere.
+    let registry = resuming(|head| {
+        let breaks = is_upload(head) || (head.method == "PATCH" && head.number < 7);
+        (breaks && head.header("content-length") != "0").then_some(Instead::Reset)
+    });
+    let name = format!("{}/p/r/x", registry.host());
+    let repository = Repository::new(&case.cx, &case.http, None, &name, Access::Push).expect("repository");
+    let part = Progress::silent().part();
+    upload(&repository, Blob { path: &path, digest: &digest, size: 8 << 20 }, &part, None)
+        .await
+        .expect("it came through");
+    assert_eq!((registry.requests("PATCH").len(), registry.requests("POST").len()), (7, 1));
+    assert_eq!(part.sent(), 8 << 20);
+}
