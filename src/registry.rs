@@ -1,9 +1,7 @@
 //! From a target to its provider; the only file that names all clouds.
 use std::sync::Arc;
 
-use carrack_core::{
-    Error, ErrorKind, Result, capability::Capabilities, provider::Provider, retry::RetryPolicy, spec::ProviderId,
-};
+use carrack_core::{Error, ErrorKind, Result, capability::Capabilities, provider::Provider, spec::ProviderId};
 use carrack_http::{Client, ClientOptions, Endpoint};
 
 /// The provider of the built-in local target.
@@ -62,7 +60,7 @@ pub fn connect(place: &Place, access: &Access) -> Result<Connection> {
         Access::Cloud => None,
         Access::Endpoint { endpoint, .. } => Some(endpoint.clone()),
     };
-    let http = Client::new(ClientOptions { endpoint, retry: RetryPolicy::default() })?;
+    let http = Client::new(ClientOptions { endpoint, ..ClientOptions::default() })?;
     let provider: Arc<dyn Provider> = match place.provider.0.as_str() {
         #[cfg(feature = "gcp")]
         carrack_gcp::ID => {

@@ -11,7 +11,6 @@ use carrack_core::{
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     plan::{self, Intent, Plan, Step},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
-    retry::RetryPolicy,
     run::run,
     spec::{EnvValue, ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
 };
@@ -102,7 +101,7 @@ async fn contested(theirs: Vec<plan::Deploy>) -> (Result<super::Report>, Contest
     let cx = Ctx { events: sink, ..Ctx::silent() };
     let provider = Contested { theirs: Mutex::new(theirs), ..Contested::default() };
     deployed(&provider.memory, &cx, asking(&[("A", "1")])).await.expect("the first deploy");
-    let http = Client::new(ClientOptions { endpoint: None, retry: RetryPolicy::default() }).expect("a client");
+    let http = Client::new(ClientOptions::default()).expect("a client");
     let way = Way { http, auth: None };
     let mut ours = asking(&[("A", "2")]);
     ours.spec.workload.main.image = None;

@@ -90,7 +90,7 @@ fn is_local(image: &ImageRef) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use carrack_core::{retry::RetryPolicy, spec::ProviderId};
+    use carrack_core::spec::ProviderId;
     use carrack_http::Endpoint;
 
     use super::*;
@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn a_cloud_without_credentials_leaves_public_images_to_everybody() {
         let none = carrack_core::memory::Memory::default();
-        let http = Client::new(ClientOptions { endpoint: None, retry: RetryPolicy::default() }).expect("a client");
+        let http = Client::new(ClientOptions::default()).expect("a client");
         let registries = Registries::new(Arc::new(none), http, DockerConfig::default());
         assert_eq!(ways(&registries, "gcr.io/distroless/static").await, [(false, None)]);
     }

@@ -30,7 +30,7 @@ pub struct Probe {
 pub async fn probe(cx: &Ctx, url: &str, opened: bool) -> Result<Probe> {
     cx.events.emit(Event::PhaseStarted { phase: Phase::Verify, message: url.to_owned() });
     let once = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
-    let http = Client::new(ClientOptions { endpoint: None, retry: once })?;
+    let http = Client::new(ClientOptions { retry: once, ..ClientOptions::default() })?;
     let ask = || async {
         let started = Instant::now();
         let request =

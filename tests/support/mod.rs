@@ -14,7 +14,6 @@ use carrack::registry::{Access, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Pla
 use carrack_core::{
     event::Ctx,
     provider::Provider,
-    retry::RetryPolicy,
     spec::{ImageRef, ProviderId},
 };
 use carrack_http::{Client, ClientOptions, Endpoint, Request};
@@ -170,7 +169,7 @@ impl LocalCloud {
     /// What another client of the cloud does: one call with a JSON body, as it stands.
     pub(crate) fn call(&self, method: Method, url: &str, body: Option<&Value>) -> Value {
         let endpoint = Some(Endpoint::parse(&self.endpoint).unwrap());
-        let http = Client::new(ClientOptions { endpoint, retry: RetryPolicy::default() }).unwrap();
+        let http = Client::new(ClientOptions { endpoint, ..ClientOptions::default() }).unwrap();
         let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token)).unwrap();
         let mut request = Request::new(method, url).header(AUTHORIZATION, bearer);
         if let Some(body) = body {

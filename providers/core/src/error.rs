@@ -111,6 +111,7 @@ struct Inner {
     report: Option<RunReport>,
     cause: Option<Cause>,
     retry_after: Option<Duration>,
+    uncertain: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -128,6 +129,7 @@ impl Error {
             report: None,
             cause: None,
             retry_after: None,
+            uncertain: false,
             source: None,
         }))
     }
@@ -170,6 +172,10 @@ impl Error {
     /// How long the cloud asked us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+    /// Whether the cloud may have done what was asked all the same: an answer was lost. Looking again tells.
+    pub fn is_uncertain(&self) -> bool {
+        self.0.uncertain
     }
     /// Adds something to type or do next.
     #[must_use]
@@ -223,6 +229,12 @@ impl Error {
     #[must_use]
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.0.retry_after = after;
+        self
+    }
+    /// Says that the cloud may have done it all the same.
+    #[must_use]
+    pub fn uncertain(mut self) -> Self {
+        self.0.uncertain = true;
         self
     }
     /// Attaches the cause.

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use carrack_core::{Error, ErrorKind, Result, event::Ctx};
 use carrack_http::{Token, TokenCache, TokenSource, token::FixedToken};
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 /// <https://developers.google.com/identity/protocols/oauth2/scopes#cloud>
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
@@ -22,7 +22,7 @@ pub fn application_default() -> TokenCache {
 
 #[derive(Default)]
 struct ApplicationDefault {
-    provider: OnceCell<Arc<dyn gcp_auth::TokenProvider>>,
+    provider: Mutex<Option<Arc<dyn gcp_auth::TokenProvider>>>,
 }
 
 impl std::fmt::Debug for ApplicationDefault {
@@ -34,14 +34,24 @@ impl std::fmt::Debug for ApplicationDefault {
 #[async_trait]
 impl TokenSource for ApplicationDefault {
     async fn fetch(&self, _cx: &Ctx) -> Result<Token> {
-        let provider = self
-            .provider
-            .get_or_try_init(gcp_auth::provider)
-            .await
-            .map_err(|e| unauthenticated("no Google credentials were found", e))?;
+        let mut held = self.provider.lock().await;
+        let provider = match held.as_ref() {
+            Some(provider) => Arc::clone(provider),
+            None => {
+                let found = gcp_auth::provider().await;
+                let found = found.map_err(|e| unauthenticated("no Google credentials were found", e))?;
+                Arc::clone(held.insert(found))
+            }
+        };
+        drop(held);
         let token = provider.token(SCOPES).await.map_err(|e| unauthenticated("Google gave no access token", e))?;
         let expires = Timestamp::from_second(token.expires_at().timestamp()).ok();
         Ok(Token::new(token.as_str(), expires))
+    }
+    async fn renew(&self, cx: &Ctx) -> Result<Option<Token>> {
+        // The library keeps a token until its end, so one that was refused is had again until it begins anew.
+        *self.provider.lock().await = None;
+        self.fetch(cx).await.map(Some)
     }
     fn principal(&self) -> Option<&str> {
         None

@@ -1,5 +1,11 @@
 //! One client: token, user agent, retry, and the answer turned into a value or an error.
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use carrack_core::{
@@ -19,7 +25,7 @@ use url::Url;
 use crate::{
     endpoint::{Endpoint, is_loopback},
     redact,
-    token::TokenCache,
+    token::{Token, TokenCache},
 };
 
 /// How a client is made.
@@ -29,6 +35,8 @@ pub struct ClientOptions {
     pub endpoint: Option<Endpoint>,
     /// For tests: faster retries.
     pub retry: RetryPolicy,
+    /// For tests: the longest that any attempt may take.
+    pub patience: Option<Duration>,
 }
 
 /// Of an answer whose success would have been taken piece by piece.
@@ -41,6 +49,7 @@ pub struct Client {
     proxied: reqwest::Client,
     endpoint: Option<Endpoint>,
     retry: RetryPolicy,
+    patience: Option<Duration>,
 }
 
 /// Makes the body anew for each attempt, so that a streamed file can be sent again.
@@ -239,6 +248,7 @@ impl Response {
             )
             .with_request(self.request.clone())
             .with_source(e)
+            .uncertain()
         })
     }
     /// A header as text.
@@ -264,6 +274,7 @@ impl Client {
             proxied: build(reqwest::Client::builder())?,
             endpoint: options.endpoint,
             retry: options.retry,
+            patience: options.patience,
         })
     }
 
@@ -279,7 +290,8 @@ impl Client {
 
     /// Sends `request` until it is answered, as often as the policy allows.
     ///
-    /// A request that is not idempotent is sent again only when it was not taken: no connection, 429 or 503.
+    /// A request that is not idempotent is sent again only when it was not taken: no connection, 429 or 503. When it
+    /// may have been done all the same, the error is uncertain.
     pub async fn send(&self, cx: &Ctx, request: Request) -> Result<Response> {
         let url = Url::parse_with_params(&request.url, &request.query)
             .map_err(|e| Error::new(ErrorKind::Internal, format!("`{}` is not a URL", request.url)).with_source(e))?;
@@ -289,13 +301,46 @@ impl Client {
         if request.once {
             policy.attempts = 1;
         }
-        retry(cx, policy, &name, |attempt| self.attempt(cx, &request, &url, attempt)).await
+        let doubt = AtomicBool::new(false);
+        let answer = retry(cx, policy, &name, async |number| {
+            let error = match self.authorized(cx, &request, &url, number).await {
+                Ok(response) => return Ok(Ok(response)),
+                Err(error) => error,
+            };
+            doubt.fetch_or(error.is_uncertain(), Ordering::Relaxed);
+            // What is not idempotent is not sent twice.
+            if error.is_uncertain() && !request.idempotent { Ok(Err(error)) } else { Err(error) }
+        });
+        // An earlier attempt may have been taken, whatever the last one met.
+        answer.await.flatten().map_err(|error| if doubt.into_inner() { error.uncertain() } else { error })
     }
 
-    async fn attempt(&self, cx: &Ctx, request: &Request, url: &Url, attempt: u32) -> Result<Response> {
+    /// One attempt; a token that is refused before its end is replaced once, where there is another.
+    async fn authorized(&self, cx: &Ctx, request: &Request, url: &Url, attempt: u32) -> Result<Response> {
+        let Some(cache) = &request.token else {
+            return self.attempt(cx, request, url, attempt, None).await;
+        };
+        let token = bounded(cx, "fetching an access token", cache.token(cx)).await??;
+        let refused = match self.attempt(cx, request, url, attempt, Some(&token)).await {
+            Err(error) if error.request().is_some_and(|sent| sent.status == Some(401)) => error,
+            other => return other,
+        };
+        match bounded(cx, "fetching an access token", cache.renew(cx, token.value())).await?? {
+            Some(fresh) => self.attempt(cx, request, url, attempt, Some(&fresh)).await,
+            None => Err(refused),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        cx: &Ctx,
+        request: &Request,
+        url: &Url,
+        attempt: u32,
+        token: Option<&Token>,
+    ) -> Result<Response> {
         let mut headers = request.headers.clone();
-        if let Some(cache) = &request.token {
-            let token = bounded(cx, "fetching an access token", cache.token(cx)).await??;
+        if let Some(token) = token {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", token.value())).map_err(|_| {
                 Error::new(ErrorKind::Unauthenticated, "the access token has characters that no token has")
             })?;
@@ -314,7 +359,7 @@ impl Client {
         }
         let client = if is_loopback(&target) { &self.direct } else { &self.proxied };
         let mut builder = client.request(request.method.clone(), target).headers(headers);
-        if let Some(timeout) = request.timeout {
+        if let Some(timeout) = request.timeout.into_iter().chain(self.patience).min() {
             builder = builder.timeout(timeout);
         }
         builder = match &request.body {
@@ -352,14 +397,14 @@ impl Client {
         let mut error = (request.classify)(&response)
             .with_retry_after(retry_after(&response.headers))
             .with_request(response.request.clone());
-        let refused = matches!(status.as_u16(), 429 | 503);
         if request.idempotent && error.kind() == ErrorKind::Timeout {
             error = error.with_kind(ErrorKind::Unavailable);
-        } else if !request.idempotent && error.kind().is_retryable() && !refused {
-            // The server may have done it before it failed.
-            error = error.with_kind(ErrorKind::Unclassified);
         }
-        Err(error)
+        // The server may have done it before it failed, but for 503, which says that it did not.
+        let doubt = (status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT)
+            && status != StatusCode::SERVICE_UNAVAILABLE
+            && status != StatusCode::NOT_IMPLEMENTED;
+        Err(if doubt { error.uncertain() } else { error })
     }
 }
 
@@ -436,10 +481,11 @@ fn unanswered(error: reqwest::Error, idempotent: bool, info: RequestInfo) -> Err
     } else {
         (ErrorKind::Unavailable, format!("the connection to {host} broke off"))
     };
-    // Whether the server did it is not known.
     let kind = if idempotent && kind == ErrorKind::Timeout { ErrorKind::Unavailable } else { kind };
-    let kind = if !idempotent && !error.is_connect() { ErrorKind::Timeout } else { kind };
-    Error::new(kind, message).with_request(info).with_source(error.without_url())
+    let taken = !error.is_connect();
+    let unanswered = Error::new(kind, message).with_request(info).with_source(error.without_url());
+    // Whether the server did it is not known.
+    if taken { unanswered.uncertain() } else { unanswered }
 }
 
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>; the form with a date is not used by these clouds.

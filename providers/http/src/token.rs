@@ -42,6 +42,8 @@ impl fmt::Debug for Token {
 pub trait TokenSource: fmt::Debug + Send + Sync {
     /// Fetches a new token.
     async fn fetch(&self, cx: &Ctx) -> Result<Token>;
+    /// Another token in place of one that was refused before its end; `None` when there is only the one.
+    async fn renew(&self, cx: &Ctx) -> Result<Option<Token>>;
     /// Who the token speaks for, where that is known without asking.
     fn principal(&self) -> Option<&str>;
 }
@@ -70,6 +72,17 @@ impl TokenCache {
         Ok(token)
     }
 
+    /// Another token in place of `refused`; of several callers one fetches it. `None` when there is only the one.
+    pub async fn renew(&self, cx: &Ctx, refused: &str) -> Result<Option<Token>> {
+        let mut held = self.held.lock().await;
+        if let Some(token) = held.as_ref().filter(|token| token.value != refused) {
+            return Ok(Some(token.clone()));
+        }
+        let token = self.source.renew(cx).await?;
+        held.clone_from(&token);
+        Ok(token)
+    }
+
     /// Who the tokens speak for.
     pub fn principal(&self) -> Option<&str> {
         self.source.principal()
@@ -89,6 +102,9 @@ pub struct FixedToken {
 impl TokenSource for FixedToken {
     async fn fetch(&self, _cx: &Ctx) -> Result<Token> {
         Ok(self.token.clone())
+    }
+    async fn renew(&self, _cx: &Ctx) -> Result<Option<Token>> {
+        Ok(None)
     }
     fn principal(&self) -> Option<&str> {
         self.principal.as_deref()

@@ -71,7 +71,7 @@ impl Case {
 fn client(endpoint: Option<Endpoint>) -> Client {
     let retry =
         RetryPolicy { first: Duration::from_millis(1), max: Duration::from_millis(1), ..RetryPolicy::default() };
-    Client::new(ClientOptions { endpoint, retry }).expect("client")
+    Client::new(ClientOptions { endpoint, retry, ..ClientOptions::default() }).expect("client")
 }
 
 fn auth() -> RegistryAuth {
