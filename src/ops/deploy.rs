@@ -7,22 +7,19 @@ use carrack_core::{
     observed::{Observed, ObservedService, Readiness},
     plan::{Deploy, Intent, Plan, ResourceRef},
     provider::Provider,
-    run::{RunReport, run},
     spec::{ImageRef, ServiceName},
 };
 use tokio::time::Instant;
 
 use super::{
     Outcome, Report,
+    converge::converge,
     dossier::{explained, explained_later},
     image::{LocalImage, build_image, pinned, push_image},
     observe::settled,
     verify,
 };
 use crate::image::{Recipe, Ways};
-
-/// How often a conflict is met by looking and planning again.
-const CONFLICTS: usize = 3;
 
 /// Where the image comes from.
 #[derive(Clone, Debug)]
@@ -187,55 +184,6 @@ fn unchanged(cx: &Ctx, live: &ObservedService) -> Result<()> {
         cx.events.emit(Event::Warning { message });
     }
     Ok(())
-}
-
-/// Runs the plan; on a conflict looks and plans again, and goes on only when that gives the steps that are left.
-async fn converge(cx: &Ctx, provider: &dyn Provider, mut plan: Plan) -> Result<RunReport> {
-    let mut before = RunReport::default();
-    for _ in 0..CONFLICTS {
-        let (error, report) = match run(provider, cx, &plan).await {
-            Ok(report) => return Ok(joined(before, report)),
-            Err(error) if error.kind() == ErrorKind::Conflict => {
-                let report = error.report().cloned().unwrap_or_default();
-                (error, report)
-            }
-            Err(error) => {
-                let report = joined(before, error.report().cloned().unwrap_or_default());
-                return Err(error.with_report(report));
-            }
-        };
-        plan.steps.retain(|step| !report.done.contains(&step.id));
-        before = joined(before, report);
-        let observed = settled(cx, provider, &plan.target.name).await?;
-        let fresh = provider.plan(&plan.target.name, &plan.intent, &observed)?;
-        if fresh.is_noop() {
-            let live = observed.service.as_ref();
-            before.revision = live.and_then(|live| live.latest_ready.clone());
-            before.url = live.and_then(|live| live.url.clone());
-            (before.failed, before.not_run) = (None, Vec::new());
-            return Ok(before);
-        }
-        if !fresh.same_steps(&plan) {
-            cx.events.emit(Event::Planned { plan: Box::new(fresh) });
-            return Err(error
-                .with_report(before)
-                .hint("the service changed meanwhile; the new plan is above: run the same command again to apply it"));
-        }
-        let message = "the service changed meanwhile; the plan is still the same, applying it".to_owned();
-        cx.events.emit(Event::Note { message });
-        plan = fresh;
-    }
-    Err(Error::new(ErrorKind::Conflict, "the service is being changed by somebody else all the time")
-        .with_report(before)
-        .hint("find out who deploys it, then run the same command again"))
-}
-
-/// The report of two runs, one after the other.
-fn joined(before: RunReport, mut after: RunReport) -> RunReport {
-    after.done.splice(0..0, before.done);
-    after.revision = after.revision.or(before.revision);
-    after.url = after.url.or(before.url);
-    after
 }
 
 fn changes_image(plan: &Plan, local: &LocalImage) -> bool {

@@ -4,12 +4,11 @@ use carrack_core::{
     event::{Ctx, Event},
     plan::{Intent, Plan},
     provider::Provider,
-    run::run,
     spec::ServiceName,
 };
 use tokio::time::Instant;
 
-use super::{Outcome, Report, observe::settled};
+use super::{Outcome, Report, converge::converge, observe::settled};
 
 /// What will be removed; empty when it does not exist.
 pub async fn prepare(cx: &Ctx, provider: &dyn Provider, name: &ServiceName) -> Result<Plan> {
@@ -22,7 +21,7 @@ pub async fn prepare(cx: &Ctx, provider: &dyn Provider, name: &ServiceName) -> R
 /// Removes it.
 pub async fn apply(cx: &Ctx, provider: &dyn Provider, plan: &Plan) -> Result<Report> {
     let started = Instant::now();
-    let done = run(provider, cx, plan).await?;
+    let done = converge(cx, provider, plan.clone()).await?;
     Ok(Report {
         service: plan.target.clone(),
         result: if plan.is_noop() { Outcome::NoChanges } else { Outcome::Destroyed },

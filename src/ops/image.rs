@@ -72,7 +72,15 @@ pub async fn push_image(
     cx.events.emit(Event::PhaseStarted { phase: Phase::Push, message: image.repository.clone() });
     let to = Destination { repository: image.repository.clone(), tag: tag.map(str::to_owned) };
     let send = || push(cx, ways, &image.built.layout, &image.built.digest, &to);
-    let pushed = match send().await {
+    let mut first = send().await;
+    // Credentials may end in the middle of a long push; what it has sent stays there.
+    if first.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unauthenticated)
+        && let Some(refused) = ways.push(cx, &reference).await?.auth
+        && provider.registry().renew(cx, &refused).await?
+    {
+        first = send().await;
+    }
+    let pushed = match first {
         // A missing repository looks like one that may not be written to.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             if !provider.registry().ensure_repository(cx, &reference).await? {

@@ -1,6 +1,7 @@
 //! What the commands do, over any provider: no clap, no printing, no exit.
 #[cfg(test)]
 mod conflict;
+mod converge;
 pub mod deploy;
 pub mod destroy;
 pub mod dossier;

@@ -321,6 +321,9 @@ impl Registry for Memory {
     async fn login(&self, _cx: &Ctx, _image: &ImageRef) -> Result<Option<RegistryAuth>> {
         Ok(None)
     }
+    async fn renew(&self, _cx: &Ctx, _refused: &RegistryAuth) -> Result<bool> {
+        Ok(false)
+    }
     async fn ensure_repository(&self, _cx: &Ctx, _image: &ImageRef) -> Result<bool> {
         Ok(false)
     }

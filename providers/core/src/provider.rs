@@ -75,6 +75,10 @@ pub trait Registry: fmt::Debug + Send + Sync {
     /// Credentials for the registry that holds `image`; `None` when it is not one of this cloud's. Idempotent.
     async fn login(&self, cx: &Ctx, image: &ImageRef) -> Result<Option<RegistryAuth>>;
 
+    /// Gets other credentials for the next login, in place of ones of this cloud that a registry refused before their
+    /// end; says whether there are others.
+    async fn renew(&self, cx: &Ctx, refused: &RegistryAuth) -> Result<bool>;
+
     /// Makes the repository that holds `image` when it is missing; says whether it is there only now. Idempotent.
     async fn ensure_repository(&self, cx: &Ctx, image: &ImageRef) -> Result<bool>;
 }

@@ -1,9 +1,12 @@
 //! Credentials and repositories for images: <https://cloud.google.com/artifact-registry/docs/reference/rest>.
+use std::time::Duration;
+
 use async_trait::async_trait;
 use carrack_core::{
     Error, ErrorKind, Result,
     event::Ctx,
     plan::ResourceRef,
+    poll::{Poll, PollPolicy, poll_until},
     provider::{Registry, RegistryAuth},
     spec::ImageRef,
 };
@@ -19,6 +22,12 @@ use crate::{
 };
 
 const BASE: &str = "https://artifactregistry.googleapis.com/v1";
+
+/// The name that a token goes by: <https://cloud.google.com/artifact-registry/docs/docker/authentication#token>
+const TOKEN_USER: &str = "oauth2accesstoken";
+
+/// How long a repository that is being made is waited for.
+const MAKING: Duration = Duration::from_secs(120);
 
 /// The repository that images go to when the file names none.
 const DEFAULT_REPOSITORY: &str = "carrack";
@@ -72,11 +81,11 @@ impl Registry for CloudRun {
             return Ok(None);
         }
         let token = self.token.token(cx).await?;
-        // https://cloud.google.com/artifact-registry/docs/docker/authentication#token
-        Ok(Some(RegistryAuth {
-            user: "oauth2accesstoken".to_owned(),
-            password: Zeroizing::new(token.value().to_owned()),
-        }))
+        Ok(Some(RegistryAuth { user: TOKEN_USER.to_owned(), password: Zeroizing::new(token.value().to_owned()) }))
+    }
+
+    async fn renew(&self, cx: &Ctx, refused: &RegistryAuth) -> Result<bool> {
+        Ok(refused.user == TOKEN_USER && self.token.renew(cx, &refused.password).await?.is_some())
     }
 
     async fn ensure_repository(&self, cx: &Ctx, image: &ImageRef) -> Result<bool> {
@@ -87,14 +96,22 @@ impl Registry for CloudRun {
         if found.status != 404 {
             return Ok(false);
         }
-        let create = request(Method::POST, parent)
+        let create = request(Method::POST, parent.clone())
             .query("repositoryId", repository)
             .json(&json!({ "format": "DOCKER" }))?
+            // A second one is refused, and then it is there.
+            .idempotent()
             .accept(&[409]);
         let created = self.http.send(cx, create).await?;
         if created.status == 409 {
-            // Somebody else made it a moment ago.
-            return Ok(true);
+            // Somebody else made it a moment ago, or an attempt of ours whose answer was lost: it may not be there yet.
+            let policy = PollPolicy { first: Duration::ZERO, ..PollPolicy::within(MAKING) };
+            return poll_until(cx, policy, || async {
+                let found = request(Method::GET, format!("{parent}/{repository}")).accept(&[404]);
+                let found = self.http.send(cx, found).await?;
+                Ok(if found.status == 404 { Poll::Pending } else { Poll::Ready(true) })
+            })
+            .await;
         }
         match operations::wait(self, cx, BASE, created.json()?, ErrorKind::BuildFailed).await? {
             Ended::Done(_) => Ok(true),

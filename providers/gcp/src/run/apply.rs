@@ -1,11 +1,14 @@
 //! One step, sent and waited for.
+use std::time::Duration;
+
 use carrack_core::{
     Error, ErrorKind, Result,
     event::Ctx,
     observed::Fingerprint,
     plan::{Outcome, Plan, ResourceRef, Step},
+    poll::{Poll, PollPolicy, poll_until},
     receipt::Receipt,
-    spec::RevisionId,
+    spec::{RevisionId, ServiceName},
 };
 use serde_json::{Value, json};
 
@@ -18,6 +21,9 @@ use crate::{
     CloudRun,
     operations::{self, Ended, Operation},
 };
+
+/// Instances have ten seconds to end: <https://cloud.google.com/run/docs/container-contract#instance-shutdown>.
+const GOING: Duration = Duration::from_secs(120);
 
 pub(crate) async fn apply(
     provider: &CloudRun,
@@ -59,8 +65,10 @@ pub(crate) async fn apply(
             Ok(Outcome { revision: None, url: None, fingerprint: etags.fingerprint() })
         }
         Action::Delete => {
-            if let Some(started) = client::delete_service(provider, cx, name, etags.service.as_deref()).await? {
-                finish(provider, cx, started, ErrorKind::Unclassified).await?;
+            match client::delete_service(provider, cx, name, etags.service.as_deref()).await? {
+                Some(started) => drop(finish(provider, cx, started, ErrorKind::Unclassified).await?),
+                // An earlier attempt, or somebody else: it may still be on its way out.
+                None => gone(provider, cx, name).await?,
             }
             Ok(Outcome { revision: None, url: None, fingerprint: Etags::default().fingerprint() })
         }
@@ -69,7 +77,9 @@ pub(crate) async fn apply(
 
 /// The service after the operation, or its error with the revision that it is about.
 async fn finish(provider: &CloudRun, cx: &Ctx, started: Operation, otherwise: ErrorKind) -> Result<Value> {
-    match operations::wait(provider, cx, client::BASE, started, otherwise).await? {
+    // That looking failed does not say that the operation did.
+    let ended = operations::wait(provider, cx, client::BASE, started, otherwise).await;
+    match ended.map_err(Error::uncertain)? {
         Ended::Done(service) => Ok(service),
         Ended::Failed { error, metadata } => Err(about_revision(without_preface(error), &metadata)),
     }
@@ -81,6 +91,15 @@ fn without_preface(error: Error) -> Error {
         Some((revision, text)) if revision.starts_with("Revision '") => Error::new(error.kind(), text),
         _ => error,
     }
+}
+
+/// Waits until the service is not there any more.
+async fn gone(provider: &CloudRun, cx: &Ctx, name: &ServiceName) -> Result<()> {
+    let policy = PollPolicy { first: Duration::ZERO, ..PollPolicy::within(GOING) };
+    let gone = poll_until(cx, policy, || async {
+        Ok(if client::get_service(provider, cx, name).await?.is_none() { Poll::Ready(()) } else { Poll::Pending })
+    });
+    gone.await.map_err(Error::uncertain)
 }
 
 fn about_revision(error: Error, service: &Value) -> Error {
