@@ -69,6 +69,28 @@ impl Environment {
         Some(folder.join("config.json"))
     }
 
+    /// Where Docker or Podman may answer: what `DOCKER_HOST` says, else where each listens by itself.
+    /// <https://docs.docker.com/reference/cli/dockerd/#daemon-socket-option>
+    /// <https://docs.podman.io/en/latest/markdown/podman-system-service.1.html>
+    #[cfg(all(feature = "local", target_os = "linux"))]
+    pub(super) fn engines(&self) -> carrack_emulator::runtime::EngineSockets {
+        use carrack_emulator::runtime::EngineSockets;
+        if let Some(host) = self.get("DOCKER_HOST") {
+            return match host.strip_prefix("unix://") {
+                Some(path) => EngineSockets { paths: vec![PathBuf::from(path)], refused: None },
+                None => {
+                    // The rest may hold a password.
+                    let scheme = host.split_once("://").map_or("no scheme", |(scheme, _)| scheme);
+                    let refused = format!("DOCKER_HOST must begin with `unix://`, and has `{scheme}`");
+                    EngineSockets { paths: Vec::new(), refused: Some(refused) }
+                }
+            };
+        }
+        let user = self.get("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("podman/podman.sock"));
+        let paths = [Some("/var/run/docker.sock".into()), user, Some("/run/podman/podman.sock".into())];
+        EngineSockets { paths: paths.into_iter().flatten().collect(), refused: None }
+    }
+
     /// Where the local cloud and built images are kept: `CARRACK_STATE_DIR`, else the user's state folder.
     pub(super) fn state_dir(&self) -> Result<PathBuf> {
         if let Some(dir) = self.get("CARRACK_STATE_DIR") {

@@ -261,6 +261,30 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
+fn an_engine_that_does_not_answer_is_said() {
+    let world = World::new(Circumstances::AsWeAre);
+    let silent = world.dir.path().join("engine.sock");
+    // A file that nobody listens on any more.
+    drop(std::os::unix::net::UnixListener::bind(&silent).unwrap());
+    for (host, expected) in [
+        (
+            "tcp://user:secret@engine.example:2375",
+            "docker: DOCKER_HOST must begin with `unix://`, and has `tcp`".to_owned(),
+        ),
+        ("unix:///nonexistent/engine.sock", "docker: `/nonexistent/engine.sock`: no such file".to_owned()),
+        (&format!("unix://{}", silent.display()), "Connection refused".to_owned()),
+    ] {
+        let mut command = carrack(&world.dir.path().join("state"));
+        let output =
+            command.args(["emulator", "start", "--runtime", "docker"]).env("DOCKER_HOST", host).output().unwrap();
+        let log = fs::read_to_string(world.dir.path().join("state/emulator.log")).unwrap();
+        ok(world.run(&["emulator", "stop"]));
+        assert!(stderr(&output).contains("can run no containers"), "{}", shown(&output, &[]));
+        assert!(log.contains(&expected) && !log.contains("secret"), "{log}");
+    }
+}
+
+#[test]
 fn a_runtime_that_cannot_be_is_said() {
     let world = World::new(Circumstances::NamespacesDenied);
     let output = world.run(&["emulator", "start", "--runtime", "namespace"]);

@@ -22,8 +22,8 @@ use tokio::{
     time::sleep,
 };
 
-use image::{Image, ImageConfig, Layer};
-use runtime::{Launch, RuntimeKind, choose};
+use image::{Blob, Image, ImageConfig, Layer};
+use runtime::{EngineSockets, Launch, RuntimeKind, choose};
 
 fn say(text: &str) {
     // A test that no longer reads has failed already.
@@ -46,6 +46,8 @@ fn main() -> ExitCode {
         os: "linux".to_owned(),
         architecture: "amd64".to_owned(),
         config: ImageConfig { entrypoint: vec!["/app".to_owned()], ..ImageConfig::default() },
+        // Only an engine needs it.
+        configuration: Blob { digest: String::new(), path: PathBuf::new() },
         layers: vec![Layer {
             digest: digest.clone(),
             media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
@@ -72,7 +74,8 @@ async fn own(
     image: Image,
     arguments: &[String],
 ) -> Result<(), String> {
-    let runtime = choose(kind, folder, launcher, instance).await.map_err(|error| error.to_string())?;
+    let runtime =
+        choose(kind, folder, launcher, instance, &EngineSockets::default()).await.map_err(|error| error.to_string())?;
     say(&format!("runtime: {}", runtime.kind()));
     let launch = Launch {
         id: "one".to_owned(),
@@ -82,6 +85,7 @@ async fn own(
         env: Vec::new(),
         working_dir: None,
         port: 80,
+        probe_port: None,
         memory: None,
         output: mpsc::channel(1).0,
     };

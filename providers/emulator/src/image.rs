@@ -11,6 +11,8 @@ pub(crate) struct Image {
     pub(crate) os: String,
     pub(crate) architecture: String,
     pub(crate) config: ImageConfig,
+    /// The whole configuration, as it was pushed.
+    pub(crate) configuration: Blob,
     pub(crate) layers: Vec<Layer>,
 }
 
@@ -23,6 +25,13 @@ pub(crate) struct ImageConfig {
     pub(crate) env: Vec<String>,
     pub(crate) working_dir: Option<String>,
     pub(crate) user: Option<String>,
+}
+
+/// What a digest names.
+#[derive(Clone, Debug)]
+pub(crate) struct Blob {
+    pub(crate) digest: String,
+    pub(crate) path: PathBuf,
 }
 
 /// One layer, compressed as it was pushed.

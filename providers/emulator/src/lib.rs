@@ -8,7 +8,7 @@
 //! | [`faults`] | calls that go wrong on purpose |
 //! | `gcp` | Cloud Run, Artifact Registry, IAM and Logging as Google answers them |
 //! | `registry` | the OCI registry behind every cloud's registry name |
-//! | `runtime` | what really runs a container: namespaces, or a plain process |
+//! | `runtime` | what really runs a container: namespaces, an engine, or a plain process |
 //! | `router` | one port a service; requests go to the revisions by their share |
 //! | `iam`, `state`, `requests` | who calls, what there is, what was called |
 //! | `serve` | puts all of it together |

@@ -3,7 +3,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     registry::Registry,
-    runtime::{self, RuntimeKind},
+    runtime::{self, EngineSockets, RuntimeKind},
     server::{self, Running, ServeError},
     state::Ingredients,
 };
@@ -15,6 +15,8 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// Without one, the best that works here.
     pub runtime: Option<RuntimeKind>,
+    /// Where a Docker or Podman engine may answer.
+    pub engines: EngineSockets,
     /// Of Google's face. Without one, the next free port from 8585.
     pub port: Option<u16>,
     /// It ends by itself after this long without a request.
@@ -43,10 +45,11 @@ impl std::fmt::Debug for Options {
 
 /// Opens all faces. A machine that can run no container gets a local cloud all the same: a deploy then fails its revision.
 pub async fn serve(options: Options) -> Result<Running, ServeError> {
-    let Options { state_dir, runtime, port, idle, launcher, instance, token, latency } = options;
+    let Options { state_dir, runtime, engines, port, idle, launcher, instance, token, latency } = options;
     let registry = Registry::open(state_dir.join("registry")).map_err(ServeError::StateDir)?;
     let containers = state_dir.join("containers");
-    let runtime =
-        runtime::choose(runtime, &containers, &launcher, &instance).await.map_err(|why| Arc::from(why.to_string()));
+    let runtime = runtime::choose(runtime, &containers, &launcher, &instance, &engines)
+        .await
+        .map_err(|why| Arc::from(why.to_string()));
     server::start(Ingredients { images: Arc::new(registry), runtime, token, latency }, port, idle)
 }

@@ -73,6 +73,7 @@ pub(crate) struct Cloud {
     pub(crate) activity: Activity,
     pub(crate) images: Arc<dyn Images>,
     pub(crate) runtime: Result<RuntimeKind, Arc<str>>,
+    pub(crate) containers: Option<Arc<dyn Runtime>>,
     pub(crate) google: Face,
     pub(crate) access: Arc<RegistryAccess>,
     pub(crate) addresses: Addresses,
@@ -115,6 +116,7 @@ impl Cloud {
             faults: Faults::new(latency),
             activity,
             images,
+            containers: runtime.clone().ok(),
             runtime: runtime.map(|runtime| runtime.kind()),
             access: Arc::new(access),
             addresses,
@@ -130,6 +132,14 @@ impl Cloud {
         self.google.repositories.clear();
         self.google.logs.clear();
         self.iam.reset();
+        self.forget_images().await;
         self.images.clear().await
+    }
+
+    /// What an engine keeps of the images goes too; nothing runs any more.
+    pub(crate) async fn forget_images(&self) {
+        if let Some(containers) = &self.containers {
+            containers.forget_images().await;
+        }
     }
 }

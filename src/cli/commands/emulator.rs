@@ -1,7 +1,12 @@
 //! `carrack emulator …`: the local cloud itself.
 mod faults;
 
-use std::{ffi::OsString, io::Write, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use carrack_core::{Error, ErrorKind};
 use carrack_emulator::{
@@ -76,6 +81,8 @@ struct Start {
 enum Runtime {
     /// Own namespaces (Linux)
     Namespace,
+    /// Docker or Podman, through its socket
+    Docker,
     /// A plain process, not isolated
     Process,
 }
@@ -151,7 +158,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
     let paths = paths(session)?;
     let guard = Guard::acquire(&paths).map_err(unavailable)?;
     if let Some(killed) = guard.leftover() {
-        runtime::sweep(&killed.instance, GRACE);
+        sweep(session, killed, GRACE).await;
     }
     let token = format!("local-{}", random()?);
     let instance = random()?;
@@ -160,8 +167,10 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         state_dir: paths.dir.join("emulator"),
         runtime: start.runtime.map(|runtime| match runtime {
             Runtime::Namespace => RuntimeKind::Namespace,
+            Runtime::Docker => RuntimeKind::Docker,
             Runtime::Process => RuntimeKind::Process,
         }),
+        engines: session.environment.engines(),
         port: start.port,
         idle: Some(start.idle),
         launcher: program()?,
@@ -186,6 +195,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         token,
         runtime,
         latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
+        engine: running.engine().map(Path::to_owned),
         addresses: running.addresses().clone(),
     };
     state.write(&paths).map_err(unavailable)?;
@@ -202,6 +212,26 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Ends what a local cloud left behind: processes, and what is in the engine that it used.
+async fn sweep(session: &Session, state: &State, grace: Duration) -> usize {
+    let processes = runtime::sweep(&state.instance, grace);
+    let Some(engine) = &state.engine else { return processes };
+    match runtime::sweep_engine(engine, &state.instance).await {
+        Ok(containers) => processes + containers,
+        Err(why) => {
+            let label = format!("label=dev.carrack.instance={}", state.instance);
+            session.ui.say(
+                "Note",
+                &format!(
+                    "the engine at `{}` may still have containers: {why}; list them with `docker ps --all --filter {label}`",
+                    engine.display()
+                ),
+            );
+            processes
+        }
+    }
+}
+
 /// 128 random bits as text.
 fn random() -> Result<String, Error> {
     let mut bytes = [0_u8; 16];
@@ -210,7 +240,8 @@ fn random() -> Result<String, Error> {
 }
 
 async fn stop(session: &mut Session) -> Result<(), Failure> {
-    let stopped = background::stop(&paths(session)?, |instance, grace| runtime::sweep(instance, grace.min(GRACE)))
+    let paths = paths(session)?;
+    let stopped = background::stop(&paths, async |state, grace| sweep(session, state, grace.min(GRACE)).await)
         .await
         .map_err(unavailable)?;
     session.ui.say("Stopped", if stopped { "the local cloud" } else { "nothing: no local cloud runs" });
@@ -235,6 +266,9 @@ async fn status(session: &mut Session) -> Result<(), Failure> {
         state.runtime.as_deref().unwrap_or("none"),
         state.pid
     );
+    if let Some(engine) = &state.engine {
+        text += &format!("\nengine    {}", engine.display());
+    }
     for service in answer["services"].as_array().into_iter().flatten() {
         let part = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
         text += &format!("\nservice   {} {}", part("name"), part("url"));
@@ -246,7 +280,10 @@ async fn status(session: &mut Session) -> Result<(), Failure> {
 
 /// Without the token.
 fn shown(state: &State) -> Value {
-    json!({ "running": true, "pid": state.pid, "runtime": state.runtime, "started": state.started, "latency_ms": state.latency_ms, "addresses": state.addresses })
+    json!({
+        "running": true, "pid": state.pid, "runtime": state.runtime, "engine": state.engine, "started": state.started,
+        "latency_ms": state.latency_ms, "addresses": state.addresses,
+    })
 }
 
 fn env(session: &Session) -> Result<(), Failure> {

@@ -1,5 +1,10 @@
 //! The state file: how a command finds the local cloud that runs.
-use std::{fmt, fs::File, io, path::Path};
+use std::{
+    fmt,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +28,9 @@ pub struct State {
     /// How much longer every call takes, in milliseconds.
     #[serde(default)]
     pub latency_ms: u64,
+    /// The socket of the engine that holds them, where one does: what it holds is to be swept there.
+    #[serde(default)]
+    pub engine: Option<PathBuf>,
     pub addresses: Addresses,
 }
 
@@ -105,6 +113,7 @@ pub(super) mod tests {
             token: "secret-token".to_owned(),
             runtime: None,
             latency_ms: 0,
+            engine: None,
             addresses: Addresses {
                 google: "http://127.0.0.1:1".to_owned(),
                 registry: "127.0.0.1:2".to_owned(),

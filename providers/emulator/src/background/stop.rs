@@ -27,15 +27,15 @@ const EXIT_GRACE: Duration = Duration::from_secs(2);
 const SWEEP_GRACE: Duration = Duration::from_secs(2);
 const START_LOCK_WAIT: Duration = Duration::from_secs(60);
 
-/// Ends the local cloud of this folder and all that it started. `sweep(instance, grace)` ends every process that
-/// carries the instance and says how many there were; it is called also when the local cloud itself was killed
+/// Ends the local cloud of this folder and all that it started. `sweep(state, grace)` ends everything that
+/// carries its instance and says how much there was; it is called also when the local cloud itself was killed
 /// before. Idempotent; `false` = none ran and nothing was left.
-pub async fn stop(paths: &Paths, sweep: impl Fn(&str, Duration) -> usize) -> Result<bool, BackgroundError> {
+pub async fn stop(paths: &Paths, sweep: impl AsyncFn(&State, Duration) -> usize) -> Result<bool, BackgroundError> {
     let _lock = StartLock::acquire(paths, START_LOCK_WAIT).await?;
     let mut ran = false;
     if let Some(state) = State::read(paths)? {
         end(paths, &state).await?;
-        sweep_and_remove(paths, &state, &sweep)?;
+        sweep_and_remove(paths, &state, &sweep).await?;
         return Ok(true);
     }
     // The lock without a state: one that is just starting in the foreground, and cannot be asked yet.
@@ -44,18 +44,18 @@ pub async fn stop(paths: &Paths, sweep: impl Fn(&str, Duration) -> usize) -> Res
         ran = true;
     }
     let swept = match State::last(paths)? {
-        Some(state) => sweep_and_remove(paths, &state, &sweep)?,
+        Some(state) => sweep_and_remove(paths, &state, &sweep).await?,
         None => 0,
     };
     Ok(ran || swept > 0)
 }
 
-fn sweep_and_remove(
+async fn sweep_and_remove(
     paths: &Paths,
     state: &State,
-    sweep: &impl Fn(&str, Duration) -> usize,
+    sweep: &impl AsyncFn(&State, Duration) -> usize,
 ) -> Result<usize, BackgroundError> {
-    let swept = sweep(&state.instance, SWEEP_GRACE);
+    let swept = sweep(state, SWEEP_GRACE).await;
     State::remove(paths)?;
     Ok(swept)
 }

@@ -68,7 +68,7 @@ impl Drop for Bench {
     }
 }
 
-fn nothing(_: &str, _: Duration) -> usize {
+async fn nothing(_: &State, _: Duration) -> usize {
     0
 }
 
@@ -119,8 +119,8 @@ async fn a_killed_one_is_still_swept() {
         tokio::task::yield_now().await;
     }
     let swept = RefCell::new(Vec::new());
-    let sweep = |instance: &str, _: Duration| {
-        swept.borrow_mut().push(instance.to_owned());
+    let sweep = async |state: &State, _: Duration| {
+        swept.borrow_mut().push(state.instance.clone());
         2
     };
     assert!(stop(&bench.paths, sweep).await.unwrap());

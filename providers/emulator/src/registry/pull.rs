@@ -10,7 +10,7 @@ use super::{
     manifest::{Content, Descriptor, Manifest, Platform},
     name::Reference,
 };
-use crate::image::{Image, ImageConfig, ImageError, Layer};
+use crate::image::{Blob, Image, ImageConfig, ImageError, Layer};
 
 /// An index may hold an index; nobody nests deeper.
 const INDEX_DEPTH: usize = 4;
@@ -97,6 +97,7 @@ impl Registry {
                 working_dir: run.working_dir.filter(|dir| !dir.is_empty()),
                 user: run.user.filter(|user| !user.is_empty()),
             },
+            configuration: Blob { digest: config.digest.to_string(), path: self.0.store.blob(&config.digest) },
             layers: self.layers(name, &layers)?,
         })
     }

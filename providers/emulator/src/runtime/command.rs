@@ -19,10 +19,6 @@ pub(super) fn program(launch: &Launch, port: u16, instance: &str) -> Result<Prog
             launch.image.reference
         )));
     }
-    if let Some(user) = config.user.as_deref().filter(|user| !matches!(*user, "" | "0" | "root" | "0:0" | "root:root"))
-    {
-        tracing::debug!(image = launch.image.reference, user, "only one uid is mapped: the container runs as its root");
-    }
     let mut environment = vec![("PATH".to_owned(), PATH.to_owned()), ("HOME".to_owned(), "/root".to_owned())];
     let image = config.env.iter().filter_map(|line| line.split_once('='));
     for (name, value) in image {
@@ -59,7 +55,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::image::{Image, ImageConfig};
+    use crate::image::{Blob, Image, ImageConfig};
 
     fn launch() -> Launch {
         let config = ImageConfig {
@@ -74,6 +70,7 @@ mod tests {
             digest: String::new(),
             os: "linux".to_owned(),
             architecture: "amd64".to_owned(),
+            configuration: Blob { digest: String::new(), path: std::path::PathBuf::new() },
             config,
             layers: Vec::new(),
         };
@@ -85,6 +82,7 @@ mod tests {
             env: vec![("LEVEL".to_owned(), "warn".to_owned()), ("PORT".to_owned(), "1".to_owned())],
             working_dir: None,
             port: 8080,
+            probe_port: None,
             memory: None,
             output: mpsc::channel(1).0,
         }

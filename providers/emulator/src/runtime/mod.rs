@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `choose` | which runtime works here, found by trying |
 //! | `namespace` | own namespaces, isolated |
+//! | `docker` | a container of a Docker or Podman engine |
 //! | `process` | a plain process, not isolated |
 //! | `extract` | layers to a root file system |
 //! | `command` | what the image and the launch say together |
@@ -15,6 +16,7 @@ mod choose;
 mod command;
 mod container;
 mod control;
+mod docker;
 mod extract;
 mod launcher;
 mod memory;
@@ -24,13 +26,14 @@ mod process;
 mod spawner;
 mod sweep;
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpStream, sync::mpsc};
 
 pub(crate) use choose::choose;
+pub use docker::{EngineSockets, sweep_engine};
 #[cfg(any(test, fuzzing))]
 pub(crate) use extract::fuzzing as extract_fuzzing;
 pub use launcher::{LAUNCHER_ARGUMENT, launcher_main};
@@ -44,6 +47,8 @@ use crate::image::Image;
 pub enum RuntimeKind {
     /// Own user, mount, pid and network namespaces (Linux).
     Namespace,
+    /// A Docker or Podman engine, through its socket.
+    Docker,
     /// A plain process; not isolated.
     Process,
 }
@@ -52,8 +57,16 @@ impl RuntimeKind {
     /// Whether a container is kept apart from this machine.
     pub fn isolated(self) -> bool {
         match self {
-            Self::Namespace => true,
+            Self::Namespace | Self::Docker => true,
             Self::Process => false,
+        }
+    }
+
+    /// Whether a container runs as the image's user; else as its root, without capabilities.
+    pub fn heeds_user(self) -> bool {
+        match self {
+            Self::Docker => true,
+            Self::Namespace | Self::Process => false,
         }
     }
 }
@@ -62,6 +75,7 @@ impl fmt::Display for RuntimeKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Namespace => "namespace",
+            Self::Docker => "docker",
             Self::Process => "process (not isolated)",
         })
     }
@@ -82,6 +96,8 @@ pub(crate) struct Launch {
     pub(crate) working_dir: Option<String>,
     /// The port that the container is told to listen on. A runtime without an own network may choose another.
     pub(crate) port: u16,
+    /// Another one that is connected to: a startup probe's.
+    pub(crate) probe_port: Option<u16>,
     /// In bytes; best effort.
     pub(crate) memory: Option<u64>,
     /// Every line that the container writes.
@@ -111,7 +127,6 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
-    #[cfg(test)]
     pub(crate) const fn code(code: i32) -> Self {
         Self { code: Some(code), signal: None, out_of_memory: false }
     }
@@ -135,8 +150,12 @@ pub(crate) enum LaunchError {
 #[async_trait]
 pub(crate) trait Runtime: fmt::Debug + Send + Sync {
     fn kind(&self) -> RuntimeKind;
+    /// The socket of the engine that runs the containers, if one does.
+    fn engine(&self) -> Option<&Path>;
     /// Extracts the image when it is not extracted yet, and starts the container.
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError>;
+    /// The local cloud has no images any more, and no container runs: what was made of them elsewhere goes.
+    async fn forget_images(&self);
 }
 
 #[async_trait]

@@ -30,13 +30,14 @@ pub(super) async fn forward(mut reader: impl AsyncRead + Unpin, stream: Stream, 
     }
 }
 
+/// Puts lines together from pieces.
 #[derive(Default)]
-struct Lines {
+pub(super) struct Lines {
     partial: Vec<u8>,
 }
 
 impl Lines {
-    fn push(&mut self, bytes: &[u8], emit: &mut impl FnMut(String)) {
+    pub(super) fn push(&mut self, bytes: &[u8], emit: &mut impl FnMut(String)) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (piece, ended) = match piece.strip_suffix(b"\n") {
                 Some(piece) => (piece, true),
@@ -53,7 +54,7 @@ impl Lines {
         }
     }
 
-    fn finish(self, emit: &mut impl FnMut(String)) {
+    pub(super) fn finish(self, emit: &mut impl FnMut(String)) {
         if !self.partial.is_empty() {
             emit(text(&self.partial));
         }

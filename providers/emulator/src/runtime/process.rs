@@ -91,6 +91,13 @@ impl Runtime for ProcessRuntime {
         RuntimeKind::Process
     }
 
+    fn engine(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The unpacked images are in the local cloud's own folder, and go with it.
+    async fn forget_images(&self) {}
+
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
         let port = free_port().map_err(|error| LaunchError::Host(format!("looking for a free port: {error}")))?;
         let program = program(&launch, port, &self.instance)?;

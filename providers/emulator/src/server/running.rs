@@ -1,5 +1,5 @@
 //! The three faces, open until somebody asks for the end.
-use std::{fmt, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -134,6 +134,11 @@ impl Running {
         }
     }
 
+    /// The socket of the engine that runs the containers, if one does.
+    pub fn engine(&self) -> Option<&Path> {
+        self.cloud.containers.as_ref()?.engine()
+    }
+
     /// Resolves when the console was asked to stop, or nobody used the local cloud for the time given.
     pub async fn stopped(&self) {
         let idle = async {
@@ -158,5 +163,6 @@ impl Running {
         }
         // What a last request made before its face was closed.
         self.cloud.google.run.clear().await;
+        self.cloud.forget_images().await;
     }
 }

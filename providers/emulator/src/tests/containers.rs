@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    image::{Image, ImageConfig, ImageError},
+    image::{Blob, Image, ImageConfig, ImageError},
     registry_access::Access,
     runtime::{Exit, Instance, Launch, LaunchError, Line, Runtime, RuntimeKind, Stream},
     server::listen,
@@ -72,6 +72,12 @@ impl Runtime for FakeRuntime {
     fn kind(&self) -> RuntimeKind {
         RuntimeKind::Process
     }
+
+    fn engine(&self) -> Option<&std::path::Path> {
+        None
+    }
+
+    async fn forget_images(&self) {}
 
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
         self.launched.lock().expect("a lock").push(launch.id.clone());
@@ -258,6 +264,7 @@ impl Images for FakeImages {
             os: "linux".to_owned(),
             architecture: "amd64".to_owned(),
             config: ImageConfig::default(),
+            configuration: Blob { digest: format!("sha256:{}", "b".repeat(64)), path: "/nonexistent".into() },
             layers: Vec::new(),
         })
     }

@@ -11,6 +11,7 @@ fn options(dir: &std::path::Path) -> Options {
     Options {
         state_dir: dir.to_owned(),
         runtime: Some(RuntimeKind::Process),
+        engines: crate::runtime::EngineSockets::default(),
         port: Some(0),
         idle: None,
         launcher: PathBuf::from("/nonexistent/launcher"),

@@ -121,7 +121,8 @@ impl Starter {
     /// What the local cloud does otherwise than Cloud Run is said, and not left out in silence.
     fn differences(&self, log: SystemLog<'_>) {
         let Image { os, architecture, config, .. } = &self.image;
-        if let Some(user) = config.user.as_ref().filter(|user| !matches!(user.as_str(), "0" | "root")) {
+        let user = config.user.as_ref().filter(|user| !matches!(user.as_str(), "0" | "root"));
+        if let Some(user) = user.filter(|_| !self.runtime.kind().heeds_user()) {
             log.warning(&format!("The local cloud runs the container as root, not as the image's user '{user}'."));
         }
         if (os.as_str(), architecture.as_str()) != ("linux", "amd64") {
@@ -156,6 +157,7 @@ impl Starter {
             env,
             working_dir: container["workingDir"].as_str().map(str::to_owned),
             port: template::port(&self.template),
+            probe_port: container.get("startupProbe").and_then(Probe::parse).map(|probe| probe.port()),
             memory: self.memory(),
             output,
         }
@@ -257,7 +259,7 @@ fn is_default(probe: &Probe, container: &Value) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        image::ImageConfig,
+        image::{Blob, ImageConfig},
         runtime::{Instance, RuntimeKind},
     };
 
@@ -270,9 +272,15 @@ mod tests {
             RuntimeKind::Process
         }
 
+        fn engine(&self) -> Option<&std::path::Path> {
+            None
+        }
+
         async fn launch(&self, _: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
             Err(LaunchError::Host("launched".to_owned()))
         }
+
+        async fn forget_images(&self) {}
     }
 
     #[tokio::test]
@@ -289,6 +297,7 @@ mod tests {
                 os: "linux".to_owned(),
                 architecture: "amd64".to_owned(),
                 config: ImageConfig::default(),
+                configuration: Blob { digest: "sha256:0".to_owned(), path: "/nonexistent".into() },
                 layers: Vec::new(),
             },
             runtime: Arc::new(Broken),

@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{ExtractError, Limits, cache::extract_into};
-use crate::image::{Image, ImageConfig, Layer};
+use crate::image::{Blob, Image, ImageConfig, Layer};
 
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -101,6 +101,7 @@ fn extract(layers: &[(&[u8], &str)]) {
         os: String::new(),
         architecture: String::new(),
         config: ImageConfig::default(),
+        configuration: Blob { digest: String::new(), path: outside.clone() },
         layers,
     };
     let limits = Limits { bytes: 1 << 20, entries: 1000, steps: 100_000, ..Limits::default() };

@@ -4,7 +4,7 @@ mod descendants;
 pub(super) mod message;
 mod privileges;
 mod process;
-mod program;
+pub(super) mod program;
 mod supervise;
 
 use std::{

@@ -5,7 +5,7 @@ use std::{io::Read, os::unix::fs::PermissionsExt, path::PathBuf};
 use crate::runtime::extract::{Place, Tree, WalkError};
 
 /// The loaders' paths are in the first page, the headers at its start.
-const HEAD_BYTES: u64 = 64 << 10;
+pub(in crate::runtime) const HEAD_BYTES: u64 = 64 << 10;
 
 /// What a program needs beside itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,18 +24,8 @@ pub(super) fn find(
     working_dir: &str,
     surroundings: Surroundings,
 ) -> Result<PathBuf, String> {
-    let candidates: Vec<String> = if name.starts_with('/') {
-        vec![name.to_owned()]
-    } else if name.contains('/') {
-        vec![format!("{working_dir}/{name}")]
-    } else {
-        path.split(':').map(|folder| format!("{folder}/{name}")).collect()
-    };
-    let mut refusal = match name.contains('/') {
-        true => format!("cannot start `{name}`: the image has no such file"),
-        false => format!("cannot start `{name}`: no folder of PATH (`{path}`) in the image has it"),
-    };
-    for candidate in candidates {
+    let mut refusal = missing(name, path);
+    for candidate in candidates(name, path, working_dir) {
         match root.find(candidate.as_bytes()) {
             Err(WalkError::NotFound | WalkError::NotADirectory) => {}
             Err(_) => refusal = format!("cannot start `{name}`: its path leads nowhere"),
@@ -48,6 +38,42 @@ pub(super) fn find(
     Err(refusal)
 }
 
+/// Where `name` may be.
+pub(in crate::runtime) fn candidates(name: &str, path: &str, working_dir: &str) -> Vec<String> {
+    if name.starts_with('/') {
+        vec![name.to_owned()]
+    } else if name.contains('/') {
+        vec![format!("{working_dir}/{name}")]
+    } else {
+        path.split(':').map(|folder| format!("{folder}/{name}")).collect()
+    }
+}
+
+/// The refusal when it is nowhere.
+pub(in crate::runtime) fn missing(name: &str, path: &str) -> String {
+    match name.contains('/') {
+        true => format!("cannot start `{name}`: the image has no such file"),
+        false => format!("cannot start `{name}`: no folder of PATH (`{path}`) in the image has it"),
+    }
+}
+
+/// Whether anybody may execute it.
+pub(in crate::runtime) fn check_mode(mode: u32) -> Result<(), String> {
+    match mode & 0o777 {
+        mode if mode & 0o111 == 0 => Err(format!("it is not executable (its mode is {mode:04o})")),
+        _ => Ok(()),
+    }
+}
+
+/// The refusal of a program whose loader the image does not have.
+pub(in crate::runtime) fn without_loader(head: &[u8], loader: &str) -> String {
+    format!("it {} `{loader}`, which the image does not have", needs(head))
+}
+
+fn needs(head: &[u8]) -> &'static str {
+    if head.starts_with(b"#!") { "is a script for" } else { "is dynamically linked and needs" }
+}
+
 fn startable(root: &Tree, place: &Place<'_>, surroundings: Surroundings) -> Result<(), String> {
     if place.is_folder() {
         return Err("it is a folder".to_owned());
@@ -57,29 +83,24 @@ fn startable(root: &Tree, place: &Place<'_>, surroundings: Surroundings) -> Resu
     if !metadata.is_file() {
         return Err("it is not a file".to_owned());
     }
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o111 == 0 {
-        return Err(format!("it is not executable (its mode is {mode:04o})"));
-    }
+    check_mode(metadata.permissions().mode())?;
     let mut head = Vec::new();
     file.take(HEAD_BYTES).read_to_end(&mut head).map_err(|error| format!("it cannot be read: {error}"))?;
     let Some(loader) = loader(&head)? else {
         return Ok(());
     };
-    let kind = if head.starts_with(b"#!") { "is a script for" } else { "is dynamically linked and needs" };
     match surroundings {
         Surroundings::Host => {
-            Err(format!("it {kind} `{loader}`, and without root the process runtime starts only static programs"))
+            let needs = needs(&head);
+            Err(format!("it {needs} `{loader}`, and without root the process runtime starts only static programs"))
         }
-        Surroundings::Root if root.find(loader.as_bytes()).is_err() => {
-            Err(format!("it {kind} `{loader}`, which the image does not have"))
-        }
+        Surroundings::Root if root.find(loader.as_bytes()).is_err() => Err(without_loader(&head, &loader)),
         Surroundings::Root => Ok(()),
     }
 }
 
 /// The program that the kernel starts in place of this one, if any.
-fn loader(head: &[u8]) -> Result<Option<String>, String> {
+pub(in crate::runtime) fn loader(head: &[u8]) -> Result<Option<String>, String> {
     if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let name = line.trim_ascii().split(|byte| byte.is_ascii_whitespace()).next().unwrap_or_default();

@@ -78,6 +78,13 @@ impl Runtime for NamespaceRuntime {
         RuntimeKind::Namespace
     }
 
+    fn engine(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The unpacked images are in the local cloud's own folder, and go with it.
+    async fn forget_images(&self) {}
+
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
         let program = program(&launch, launch.port, &self.instance)?;
         let root = self.cache.root_of(&launch.image).await?;

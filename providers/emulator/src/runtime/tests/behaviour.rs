@@ -23,6 +23,13 @@ macro_rules! for_each_runtime {
                 super::$name(super::RuntimeKind::Namespace).await;
             })+
         }
+        #[cfg(feature = "engine-tests")]
+        mod docker {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::RuntimeKind::Docker).await;
+            })+
+        }
         mod process {
             $(#[tokio::test]
             async fn $name() {
@@ -67,7 +74,8 @@ async fn it_has_a_session_of_its_own(kind: RuntimeKind) {
     let running = bench.start(&["serve"]).await;
     assert_eq!(running.ask("hello").await, "hello");
     let found = find(&bench.instance);
-    assert!(found.len() >= 2, "the launcher and the program");
+    let least = if kind == RuntimeKind::Docker { 1 } else { 2 };
+    assert!(found.len() >= least, "the launcher and the program");
     let own = session("self");
     for process in &found {
         assert_ne!(session(&process.pid.as_raw_pid().to_string()), own);
@@ -154,6 +162,10 @@ async fn the_environment_is_what_was_asked_for(kind: RuntimeKind) {
         .unwrap();
     let environment = running.ask("env").await;
     let mut names: Vec<&str> = environment.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    if kind == RuntimeKind::Docker {
+        // Engines add these, and no image can keep them from it.
+        names.retain(|name| !["HOSTNAME", "TERM", "container"].contains(name));
+    }
     names.sort_unstable();
     assert_eq!(names, ["CARRACK_INSTANCE", "HOME", "LEVEL", "PATH", "PORT"]);
     assert!(running.ask("directory").await.ends_with("/srv/new"));
@@ -187,6 +199,12 @@ async fn two_containers_do_not_share_files(kind: RuntimeKind) {
     assert_eq!(two.ask("read text").await, "just text");
     one.instance.stop(Duration::ZERO).await;
     two.instance.stop(Duration::ZERO).await;
+    if kind == RuntimeKind::Docker {
+        let third = bench.launch(&["serve"], in_root).await.unwrap();
+        assert_eq!(third.ask("read text").await, "just text", "the image is as it was");
+        third.instance.stop(Duration::ZERO).await;
+        return bench.assert_nothing_is_left();
+    }
     let cached = bench.folder.path().join("run/rootfs").join(bench.image.digest.replace("sha256:", ""));
     assert_eq!(fs::read_to_string(cached.join("etc/text")).unwrap(), "just text");
     bench.assert_nothing_is_left();
@@ -209,8 +227,10 @@ async fn too_much_memory_is_a_kill(kind: RuntimeKind) {
     }
     let bench = Bench::new(kind).await;
     let running = bench.launch(&["eat"], |launch| launch.memory = Some(LIMIT)).await.unwrap();
-    let killed = Exit { out_of_memory: true, ..Exit::signal(Signal::KILL.as_raw()) };
-    assert_eq!(running.exited().await, killed);
+    let exit = running.exited().await;
+    // Not every engine says so; `engine` holds those to it that do.
+    let out_of_memory = if kind == RuntimeKind::Docker { exit.out_of_memory } else { true };
+    assert_eq!(exit, Exit { out_of_memory, ..Exit::signal(Signal::KILL.as_raw()) });
     assert!(MemoryLimit::create(&bench.instance, "probe", LIMIT).is_some());
     bench.assert_nothing_is_left();
 }
@@ -220,8 +240,12 @@ async fn a_killed_launcher_takes_its_program_along(kind: RuntimeKind) {
     let running = bench.start(&["stubborn", "serve"]).await;
     assert_eq!(running.ask("hello").await, "hello");
     let mut found = find(&bench.instance);
-    for launcher in found.iter().filter(|found| found.launcher) {
-        rustix::process::pidfd_send_signal(&launcher.descriptor, Signal::KILL).unwrap();
+    // An engine's first process of the container carries the variable too, and is the eldest.
+    let eldest = found.iter().map(|found| found.pid).min_by_key(|pid| pid.as_raw_pid());
+    for process in
+        found.iter().filter(|found| found.launcher || (kind == RuntimeKind::Docker && Some(found.pid) == eldest))
+    {
+        rustix::process::pidfd_send_signal(&process.descriptor, Signal::KILL).unwrap();
     }
     let killed = Exit::signal(Signal::KILL.as_raw());
     assert_eq!(running.exited().await, killed);

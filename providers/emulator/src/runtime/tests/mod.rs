@@ -1,8 +1,10 @@
-//! Both runtimes, with real containers, and what a hostile layer can do.
+//! All runtimes, with real containers, and what a hostile layer can do.
 //!
 //! They use the examples `launcher` and `owner`, which `cargo test` builds beside them. With a filter or `--lib` it
 //! does not: `cargo build --examples` does.
 mod behaviour;
+#[cfg(feature = "engine-tests")]
+mod engine;
 mod hostile_layers;
 mod isolation;
 mod layers;

@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use crate::{
-    image::{Image, ImageConfig, Layer},
-    runtime::{Exit, Instance, Launch, LaunchError, Line, Runtime, RuntimeKind, choose, sweep},
+    image::{Blob, Image, ImageConfig, Layer},
+    runtime::{EngineSockets, Exit, Instance, Launch, LaunchError, Line, Runtime, RuntimeKind, choose, sweep},
 };
 
 /// Far more than anything here takes.
@@ -122,14 +122,23 @@ pub(super) fn layer(folder: &Path, bytes: &[u8], media_type: &str) -> Layer {
 
 /// An image of gzip layers, one for each list of files.
 pub(super) fn image(folder: &Path, layers: &[Vec<File>], entrypoint: &[&str]) -> Image {
-    let layers: Vec<Layer> = layers
+    let archives: Vec<Vec<u8>> = layers.iter().map(|files| archive(files)).collect();
+    let layers: Vec<Layer> = archives
         .iter()
-        .map(|files| {
+        .map(|archive| {
             let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            gzip.write_all(&archive(files)).unwrap();
+            gzip.write_all(archive).unwrap();
             layer(folder, &gzip.finish().unwrap(), "application/vnd.oci.image.layer.v1.tar+gzip")
         })
         .collect();
+    let diff_ids: Vec<String> = archives.iter().map(|archive| digest(archive)).collect();
+    let configuration = serde_json::json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "config": { "Entrypoint": entrypoint },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    });
+    let Layer { digest: named, path, .. } = layer(folder, configuration.to_string().as_bytes(), "");
     let digests: String = layers.iter().map(|layer| layer.digest.as_str()).collect();
     Image {
         reference: "test".to_owned(),
@@ -140,8 +149,29 @@ pub(super) fn image(folder: &Path, layers: &[Vec<File>], entrypoint: &[&str]) ->
             entrypoint: entrypoint.iter().map(|&word| word.to_owned()).collect(),
             ..ImageConfig::default()
         },
+        configuration: Blob { digest: named, path },
         layers,
     }
+}
+
+/// The engine that the tests are to use, which `tests/conformance/engines` starts and names.
+#[cfg(feature = "engine-tests")]
+fn engines(kind: RuntimeKind) -> EngineSockets {
+    match kind {
+        RuntimeKind::Docker => EngineSockets { paths: vec![engine()], refused: None },
+        RuntimeKind::Namespace | RuntimeKind::Process => EngineSockets::default(),
+    }
+}
+
+#[cfg(feature = "engine-tests")]
+#[expect(clippy::disallowed_methods, reason = "the script that starts the engine says where it listens")]
+pub(super) fn engine() -> PathBuf {
+    std::env::var("CARRACK_TEST_ENGINE").expect("CARRACK_TEST_ENGINE names an engine's socket").into()
+}
+
+#[cfg(not(feature = "engine-tests"))]
+fn engines(_: RuntimeKind) -> EngineSockets {
+    EngineSockets::default()
 }
 
 /// A runtime in a folder of its own, with an image of the static program.
@@ -157,9 +187,13 @@ impl Bench {
     pub(super) async fn new(kind: RuntimeKind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let instance = uuid::Uuid::new_v4().to_string();
-        let runtime = choose(Some(kind), &folder.path().join("run"), &example("launcher"), &instance).await.unwrap();
+        let engines = engines(kind);
+        let runtime =
+            choose(Some(kind), &folder.path().join("run"), &example("launcher"), &instance, &engines).await.unwrap();
         let files = vec![
             File::regular("app", &fs::read(static_program()).unwrap()),
+            // Docker lets nobody into a folder that no entry stands for.
+            File::new("etc", tar::EntryType::Directory),
             File { mode: 0o644, ..File::regular("etc/text", b"just text") },
             File::regular("etc/program", b"not a program"),
         ];
@@ -186,6 +220,7 @@ impl Bench {
             env: Vec::new(),
             working_dir: None,
             port: 8080,
+            probe_port: None,
             memory: None,
             output,
         };
@@ -202,6 +237,22 @@ impl Bench {
         let containers: Vec<_> = fs::read_dir(self.folder.path().join("run/containers"))
             .map_or_else(|_| Vec::new(), |entries| entries.map(|entry| entry.unwrap().path()).collect());
         assert!(containers.is_empty(), "{containers:?}");
+    }
+}
+
+/// Also when a test fails: an engine outlives it.
+#[cfg(feature = "engine-tests")]
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if self.runtime.kind() == RuntimeKind::Docker {
+            let instance = self.instance.clone();
+            // Not in the test's own runtime, which cannot wait here.
+            let swept = std::thread::spawn(move || {
+                let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                tokio.block_on(crate::runtime::sweep_engine(&engine(), &instance)).unwrap();
+            });
+            assert!(swept.join().is_ok() || std::thread::panicking(), "the engine is not swept");
+        }
     }
 }
 

@@ -1,0 +1,149 @@
+//! The server's side: finds an engine, and launches.
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use bollard::{Docker, errors::Error};
+
+use super::{
+    EngineSockets,
+    container::Created,
+    engine::{self, Abilities, Plan, explain},
+    import::Imported,
+    program, trial,
+};
+use crate::runtime::{
+    Instance, Launch, LaunchError, Runtime, RuntimeKind, command::program as program_of, launcher::message::Program,
+};
+
+#[derive(Debug)]
+pub(in crate::runtime) struct DockerRuntime {
+    docker: Docker,
+    socket: PathBuf,
+    instance: String,
+    abilities: Abilities,
+    imported: Imported,
+    /// Programs that were found to be startable: digest, name, PATH and working directory.
+    startable: Mutex<HashSet<String>>,
+}
+
+impl DockerRuntime {
+    /// The first engine that runs a container, or why each does not.
+    pub(in crate::runtime) async fn open(sockets: &EngineSockets, instance: &str) -> Result<Self, String> {
+        let mut reasons: Vec<String> = sockets.refused.iter().cloned().collect();
+        for socket in &sockets.paths {
+            match Self::open_one(socket, instance).await {
+                Ok(runtime) => return Ok(runtime),
+                Err(reason) => reasons.push(format!("`{}`: {reason}", socket.display())),
+            }
+        }
+        if reasons.is_empty() {
+            reasons.push("no socket of an engine is known".to_owned());
+        }
+        Err(reasons.join(", "))
+    }
+
+    async fn open_one(socket: &Path, instance: &str) -> Result<Self, String> {
+        let docker = engine::connect(socket).await?;
+        let abilities = trial::run(&docker, instance).await?;
+        tracing::debug!(socket = %socket.display(), ?abilities, "an engine runs containers");
+        Ok(Self {
+            docker,
+            socket: socket.to_owned(),
+            instance: instance.to_owned(),
+            abilities,
+            imported: Imported::new(instance),
+            startable: Mutex::default(),
+        })
+    }
+
+    async fn prepare(&self, id: &str, digest: &str, program: &Program) -> Result<(), LaunchError> {
+        program::make_working_dir(&self.docker, id, &program.working_dir).await;
+        let path = program.environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
+        let name = program.arguments.first().map_or("", String::as_str);
+        let key = [digest, name, path, &program.working_dir].join("\0");
+        let known = |startable: &Mutex<HashSet<String>>| {
+            startable.lock().unwrap_or_else(PoisonError::into_inner).contains(&key)
+        };
+        if known(&self.startable) {
+            return Ok(());
+        }
+        program::check(&self.docker, id, program).await.map_err(LaunchError::Exec)?;
+        self.startable.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    fn kind(&self) -> RuntimeKind {
+        RuntimeKind::Docker
+    }
+
+    fn engine(&self) -> Option<&Path> {
+        Some(&self.socket)
+    }
+
+    async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
+        let mut program = program_of(&launch, launch.port, &self.instance)?;
+        let image = self.imported.find(&self.docker, &launch.image).await?;
+        if !is_root(launch.image.config.user.as_deref()) && !sets_home(&launch) {
+            // The engine knows the home of the image's user.
+            program.environment.retain(|(name, _)| name != "HOME");
+        }
+        let plan = Plan {
+            name: format!("carrack-{}-{}", launch.id, uuid::Uuid::new_v4().simple()),
+            instance: self.instance.clone(),
+            image,
+            arguments: program.arguments.clone(),
+            environment: program.environment.clone(),
+            working_dir: program.working_dir.clone(),
+            ports: [launch.port].into_iter().chain(launch.probe_port.filter(|&port| port != launch.port)).collect(),
+            memory: launch.memory,
+            abilities: self.abilities,
+        };
+        let id = engine::create(&self.docker, plan)
+            .await
+            .map_err(|error| LaunchError::Host(format!("creating a container: {}", explain(&error))))?;
+        // From here on it is removed again.
+        let mut created = Created::new(self.docker.clone(), id);
+        let started = match self.prepare(created.id(), &launch.image.digest, &program).await {
+            Ok(()) => created.start(launch.output).await.map_err(not_started),
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(container) => Ok(Arc::new(container)),
+            Err(error) => {
+                created.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn forget_images(&self) {
+        self.imported.clear(&self.docker).await;
+    }
+}
+
+fn is_root(user: Option<&str>) -> bool {
+    matches!(user.unwrap_or_default(), "" | "0" | "root" | "0:0" | "root:root")
+}
+
+fn sets_home(launch: &Launch) -> bool {
+    launch.env.iter().any(|(name, _)| name == "HOME")
+        || launch.image.config.env.iter().any(|line| line.starts_with("HOME="))
+}
+
+/// Without a first process of its own, the engine says itself that a program cannot be executed.
+fn not_started(error: Error) -> LaunchError {
+    let text = explain(&error);
+    let of_the_program = ["exec:", "exec format error", "executable file"];
+    if of_the_program.iter().any(|part| text.contains(part)) {
+        LaunchError::Exec(format!("cannot start the program: {text}"))
+    } else {
+        LaunchError::Host(format!("starting a container: {text}"))
+    }
+}
