@@ -77,9 +77,9 @@ impl Reach {
         let stream = connect(address, outside).await?;
         if !self.proven().contains(&port) {
             let mut byte = [0];
-            match timeout(DOUBT, stream.peek(&mut byte)).await {
-                Ok(Ok(0) | Err(_)) => return Err(refused()),
-                Ok(Ok(_)) | Err(_) => {}
+            // Silence until then is a program that waits to be spoken to.
+            if let Ok(Ok(0) | Err(_)) = timeout(DOUBT, stream.peek(&mut byte)).await {
+                return Err(refused());
             }
             self.proven().insert(port);
         }
