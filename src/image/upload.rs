@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use carrack_core::{Error, ErrorKind, Result};
+use carrack_core::{Error, ErrorKind, Result, retry::retry};
 use carrack_http::{Body, Response};
 use futures_util::TryStreamExt;
 use reqwest::{
@@ -72,7 +72,9 @@ pub(crate) enum Mounted {
 pub(crate) async fn mount(repository: &Repository<'_>, digest: &str, from: &str) -> Result<Mounted> {
     let mut uploads = repository.url("blobs/uploads/")?;
     uploads.query_pairs_mut().append_pair("mount", digest).append_pair("from", from);
-    let response = match open(repository, &uploads).await {
+    let name = format!("mount of {digest}");
+    let asked = retry(repository.cx, repository.http.retry_policy(), &name, async |_| open(repository, &uploads).await);
+    let response = match asked.await {
         Ok(response) => response,
         // Registries may refuse what they do not know, or what we may not read; sending it is still allowed.
         Err(error) if !error.kind().is_retryable() && error.kind() != ErrorKind::Cancelled => {

@@ -3,7 +3,7 @@ use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event},
     observed::{Observed, Readiness},
-    plan::{Plan, ResourceRef},
+    plan::{Plan, ResourceRef, Step},
     provider::Provider,
     run::{RunReport, run},
 };
@@ -111,15 +111,27 @@ fn next(plan: &Plan, mut fresh: Plan, lost: bool) -> Next {
     if fresh.is_noop() {
         return Next::Nothing;
     }
-    if fresh.same_steps(plan) {
+    let same = |wanted: &Plan| fresh.same_steps(wanted) || (lost && alike(&fresh, wanted));
+    if same(plan) {
         number(&mut fresh, plan);
         return Next::Same(fresh);
     }
-    if lost && fresh.same_steps(&rest) {
+    if lost && same(&rest) {
         number(&mut fresh, &rest);
         return Next::Rest(fresh);
     }
     Next::Other(fresh)
+}
+
+/// Led to the same end, from wherever: half of what was sent may be there.
+fn alike(one: &Plan, other: &Plan) -> bool {
+    let ends = |plan: &Plan| -> Vec<_> {
+        let end = |step: &Step| -> Vec<_> {
+            step.changes.iter().map(|change| (change.path.clone(), change.to.clone())).collect()
+        };
+        plan.steps.iter().map(|step| (step.verb, step.resource.clone(), end(step))).collect()
+    };
+    ends(one) == ends(other)
 }
 
 /// The report goes on counting as it began.

@@ -72,15 +72,15 @@ pub async fn push_image(
     cx.events.emit(Event::PhaseStarted { phase: Phase::Push, message: image.repository.clone() });
     let to = Destination { repository: image.repository.clone(), tag: tag.map(str::to_owned) };
     let send = || push(cx, ways, &image.built.layout, &image.built.digest, &to);
-    let mut first = send().await;
-    // Credentials may end in the middle of a long push; what it has sent stays there.
-    if first.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unauthenticated)
-        && let Some(refused) = ways.push(cx, &reference).await?.auth
-        && provider.registry().renew(cx, &refused).await?
-    {
-        first = send().await;
-    }
-    let pushed = match first {
+    let send = async || match send().await {
+        // Credentials may end in the middle of a long push; what it has sent stays there.
+        Err(error) if error.kind() == ErrorKind::Unauthenticated => {
+            let Some(refused) = ways.push(cx, &reference).await?.auth else { return Err(error) };
+            if provider.registry().renew(cx, &refused).await? { send().await } else { Err(error) }
+        }
+        other => other,
+    };
+    let pushed = match send().await {
         // A missing repository looks like one that may not be written to.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
             if !provider.registry().ensure_repository(cx, &reference).await? {

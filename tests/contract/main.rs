@@ -3,6 +3,7 @@
 mod support;
 
 mod cases;
+mod faults;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ fn main() {
         // A client belongs to the runtime that it was first used in, and each case has its own.
         add(&mut trials, "local", move || (cloud.provider(), images.clone()));
     }
+    faults::add(&mut trials);
     let conclusion = libtest_mimic::run(&arguments, trials);
     drop(cloud);
     conclusion.exit();

@@ -93,6 +93,7 @@ pub(crate) struct LocalCloud {
     dir: tempfile::TempDir,
     endpoint: String,
     registry: String,
+    console: String,
     token: String,
     _containers: RwLockReadGuard<'static, ()>,
 }
@@ -126,6 +127,7 @@ impl LocalCloud {
         Self {
             endpoint: text(&state["addresses"]["google"]),
             registry: text(&state["addresses"]["registry"]),
+            console: text(&state["addresses"]["console"]),
             token: text(&state["token"]),
             child,
             dir,
@@ -140,6 +142,11 @@ impl LocalCloud {
     /// `HOST:PORT` of its registry.
     pub(crate) fn registry(&self) -> String {
         self.registry.trim_start_matches("http://").to_owned()
+    }
+
+    /// Google's face, the console, and the token of both.
+    pub(crate) fn parts(&self) -> (&str, &str, &str) {
+        (&self.endpoint, &self.console, &self.token)
     }
 
     pub(crate) fn pid(&self) -> u32 {
