@@ -1,6 +1,7 @@
 //! The real program, ended in the middle of each request: the same command again converges, and nothing is twice.
 use std::{
-    path::PathBuf,
+    io::Write,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::{
         Mutex,
@@ -105,7 +106,7 @@ async fn stalled(
     cloud: &LocalCloud,
     flow: Flow,
     cell: &Cell,
-    file: &PathBuf,
+    file: &Path,
     class: &Class,
     kind: &str,
     more: &[&str],
@@ -175,7 +176,7 @@ async fn stalled_create(
     bench: &Bench<'_>,
     cloud: &LocalCloud,
     cell: &Cell,
-    file: &PathBuf,
+    file: &Path,
     create: &Class,
     more: &[&str],
 ) -> Result<Child> {
@@ -188,14 +189,18 @@ fn prepared(cloud: &LocalCloud, cell: &Cell, flow: Flow) -> Result<PathBuf> {
     let rest = format!(
         "[env]\nSAY = \"one\"\n[targets.here]\nprovider = \"cloud-run\"\nproject = \"local\"\nregion = \"us-central1\"\nrepository = \"{folder}\"\n"
     );
-    let file = project(&cloud.dir().join(cell.name.as_str()), cell.name.as_str(), &rest);
+    let place = cloud.dir().join(cell.name.as_str());
+    let file = project(&place, cell.name.as_str(), &rest);
+    // What no other cell has pushed, so that it is not mounted; a program does not mind what follows it.
+    let mut program = std::fs::OpenOptions::new().append(true).open(place.join("app")).map_err(io)?;
+    program.write_all(cell.name.as_str().as_bytes()).map_err(io)?;
     if flow == Flow::Destroy {
         ok(&command(cloud, Flow::First, &file).output().map_err(io)?)?;
     }
     Ok(file)
 }
 
-fn command(cloud: &LocalCloud, flow: Flow, file: &PathBuf) -> Command {
+fn command(cloud: &LocalCloud, flow: Flow, file: &Path) -> Command {
     let mut command = cloud.carrack();
     match flow {
         Flow::Destroy => command.args(["destroy", "--yes"]),
