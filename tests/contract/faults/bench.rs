@@ -3,7 +3,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use carrack::{
-    image::{Base, BuildSpec, DockerConfig, FileCopy, Platform},
+    image::{Base, BuildSpec, DockerConfig, FileCopy, Platform, Recipe},
     ops::{
         Report,
         deploy::{Image, Request as DeployRequest, deploy},
@@ -84,11 +84,17 @@ async fn call(address: &str, token: &str, method: Method, path: &str, body: Opti
     if response.body.is_empty() { Ok(Value::Null) } else { response.json() }
 }
 
+/// One client of the cloud, with its kind of token.
+struct OneClient {
+    provider: Arc<dyn Provider>,
+    registries: Registries,
+}
+
 /// A place to run cells in, one after the other.
 pub(crate) struct Bench<'a> {
     cloud: &'a LocalCloud,
-    fixed: Registries,
-    renewable: Registries,
+    fixed: OneClient,
+    renewable: OneClient,
     cx: Ctx,
     image: ImageRef,
 }
@@ -112,17 +118,16 @@ impl<'a> Bench<'a> {
         };
         let patience = Some(Duration::from_millis(1000));
         let http = Client::new(ClientOptions { endpoint: Some(Endpoint::parse(endpoint)?), retry, patience })?;
-        let outside = Client::new(ClientOptions::default())?;
-        let registries = |tokens: TokenCache| Registries {
-            provider: Arc::new(CloudRun::new(LOCAL_PROJECT, LOCAL_REGION, http.clone(), tokens)),
-            http: http.clone(),
-            outside: outside.clone(),
-            docker: DockerConfig::default(),
+        let client = |tokens: TokenCache| {
+            let provider: Arc<dyn Provider> =
+                Arc::new(CloudRun::new(LOCAL_PROJECT, LOCAL_REGION, http.clone(), tokens));
+            let registries = Registries::new(Arc::clone(&provider), http.clone(), DockerConfig::default());
+            OneClient { provider, registries }
         };
         let renewable = Renewable { console: console.to_owned(), token: token.to_owned() };
         Ok(Self {
-            fixed: registries(carrack_gcp::auth::given(token, None)),
-            renewable: registries(TokenCache::new(Arc::new(renewable))),
+            fixed: client(carrack_gcp::auth::given(token, None)),
+            renewable: client(TokenCache::new(Arc::new(renewable))),
             image: cloud.push_app("app"),
             cloud,
             cx: Ctx::silent(),
@@ -146,11 +151,11 @@ impl<'a> Bench<'a> {
     }
 
     async fn deploy(&self, cell: &Cell, flow: Flow, renewable: bool) -> Result<Report> {
-        let registries = if renewable { &self.renewable } else { &self.fixed };
+        let client = if renewable { &self.renewable } else { &self.fixed };
         let image = if cell.built { self.built(cell)? } else { Image::Ref(self.image.clone()) };
         let request = DeployRequest {
-            provider: &*registries.provider,
-            ways: registries,
+            provider: &*client.provider,
+            ways: &client.registries,
             name: cell.name.clone(),
             deploy: Self::spec(flow),
             image,
@@ -179,7 +184,7 @@ impl<'a> Bench<'a> {
             source_date_epoch: None,
         };
         Ok(Image::Build {
-            spec: Box::new(spec),
+            recipe: Recipe::Files(Box::new(spec)),
             layout: self.cloud.dir().join("layout"),
             repository: cell.repository.clone(),
         })
@@ -190,9 +195,9 @@ impl<'a> Bench<'a> {
         if flow != Flow::Destroy {
             return self.deploy(cell, flow, renewable).await;
         }
-        let registries = if renewable { &self.renewable } else { &self.fixed };
-        let plan = destroy::prepare(&self.cx, &*registries.provider, &cell.name).await?;
-        destroy::apply(&self.cx, &*registries.provider, &plan).await
+        let client = if renewable { &self.renewable } else { &self.fixed };
+        let plan = destroy::prepare(&self.cx, &*client.provider, &cell.name).await?;
+        destroy::apply(&self.cx, &*client.provider, &plan).await
     }
 
     /// What is there before it.

@@ -1,5 +1,7 @@
 //! Every request of every flow, with every fault: the command converges, or ends as the table says with a true report;
 //! then the same command without the fault converges, and nothing was made twice.
+#![expect(clippy::print_stdout, reason = "the tables are what these tests are for")]
+
 mod bench;
 mod class;
 mod kill;
