@@ -144,14 +144,8 @@ pub(super) fn interrupt() -> Result<(), Failed> {
         let bench = Bench::new(&cloud)?;
         let cell = cell(Flow::First);
         let file = prepared(&cloud, &cell, Flow::First)?;
-        let create = Class {
-            service: "run",
-            method: "POST".to_owned(),
-            form: "/v2/projects/local/locations/us-central1/services".to_owned(),
-            path: String::new(),
-        };
         let json = ["--format", "json"];
-        let child = stalled_create(&bench, &cloud, &cell, &file, &create, &json).await?;
+        let child = stalled_create(&bench, &cloud, &cell, &file, &json).await?;
         let pid =
             rustix::process::Pid::from_raw(i32::try_from(child.id()).unwrap_or(0)).ok_or_else(|| failed("a pid"))?;
         rustix::process::kill_process(pid, rustix::process::Signal::INT).map_err(|e| io(e.into()))?;
@@ -172,15 +166,42 @@ pub(super) fn interrupt() -> Result<(), Failed> {
     })
 }
 
+/// The local cloud ends in the middle, and what was in it is gone: the same command again begins anew.
+pub(super) fn restart() -> Result<(), Failed> {
+    let cloud = LocalCloud::start();
+    block_on(async {
+        let bench = Bench::new(&cloud)?;
+        let cell = cell(Flow::First);
+        let file = prepared(&cloud, &cell, Flow::First)?;
+        let child = stalled_create(&bench, &cloud, &cell, &file, &["--format", "json"]).await?;
+        ok(&cloud.run(&["emulator", "stop"]))?;
+        let output = child.wait_with_output().map_err(io)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let report: Value = text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        assert_eq!((output.status.code(), &report["run"]["done"]), (Some(41), &json!([])), "{report}");
+        // It starts another one by itself.
+        ok(&command(&cloud, Flow::First, &file).output().map_err(io)?)?;
+        let again = command(&cloud, Flow::First, &file).output().map_err(io)?;
+        ok(&again)?;
+        assert!(String::from_utf8_lossy(&again.stderr).contains("no changes"));
+        Ok(())
+    })
+}
+
 async fn stalled_create(
     bench: &Bench<'_>,
     cloud: &LocalCloud,
     cell: &Cell,
     file: &Path,
-    create: &Class,
     more: &[&str],
 ) -> Result<Child> {
-    stalled(bench, cloud, Flow::First, cell, file, create, "stall-after", more).await
+    let create = Class {
+        service: "run",
+        method: "POST".to_owned(),
+        form: "/v2/projects/local/locations/us-central1/services".to_owned(),
+        path: String::new(),
+    };
+    stalled(bench, cloud, Flow::First, cell, file, &create, "stall-after", more).await
 }
 
 /// The file, and what is there before the command.

@@ -44,6 +44,7 @@ pub(crate) fn add(trials: &mut Vec<Trial>) {
         trials.push(Trial::test(format!("faults::killed_{flow:?}").to_lowercase(), move || kill::walk(flow)));
     }
     trials.push(Trial::test("faults::interrupted", kill::interrupt));
+    trials.push(Trial::test("faults::restarted", kill::restart));
 }
 
 /// One cell, as it went.
