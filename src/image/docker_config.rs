@@ -83,10 +83,16 @@ impl DockerConfig {
                 Err(message) => cx.events.emit(Event::Warning { message }),
             }
         }
-        match file.auths.iter().find(|(key, _)| is_for(key, host)) {
-            Some((key, entry)) => self.decode(key, entry),
-            None => Ok(None),
+        // `docker login` leaves empty entries where a helper keeps the rest, and a host may have two names here.
+        let mut broken = None;
+        for (key, entry) in file.auths.iter().filter(|(key, _)| is_for(key, host)) {
+            match self.decode(key, entry) {
+                Ok(None) => {}
+                Ok(auth) => return Ok(auth),
+                Err(error) => broken = broken.or(Some(error)),
+            }
         }
+        broken.map_or(Ok(None), Err)
     }
 
     async fn read(&self) -> Result<Option<File>> {
@@ -118,8 +124,13 @@ impl DockerConfig {
             return Err(Error::new(ErrorKind::Unauthenticated, message).hint(format!("docker login {key}")));
         };
         let password = Zeroizing::new(password.trim_end_matches('\0').to_owned());
-        Ok(Some(RegistryAuth { user: user.to_owned(), password }))
+        Ok(somebody(RegistryAuth { user: user.to_owned(), password }))
     }
+}
+
+/// Neither a user nor a password is nobody: so Docker's own client says it, too.
+fn somebody(auth: RegistryAuth) -> Option<RegistryAuth> {
+    (!auth.user.is_empty() || !auth.password.is_empty()).then_some(auth)
 }
 
 /// Whether a key of the configuration means this host. Keys may be addresses: `https://HOST/v1/`.
@@ -170,7 +181,7 @@ async fn ask(helper: &str, server: &str) -> Result<Option<RegistryAuth>, String>
     }
     let answer: Answer =
         serde_json::from_slice(&stdout).map_err(|_| format!("`{program}` answered with something unexpected"))?;
-    Ok(Some(RegistryAuth { user: answer.username, password: answer.secret.0 }))
+    Ok(somebody(RegistryAuth { user: answer.username, password: answer.secret.0 }))
 }
 
 #[cfg(test)]
@@ -214,6 +225,23 @@ mod tests {
         ] {
             assert_eq!(found(config, host).await.expect(host), expected, "{host}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_first_entry_that_holds_somebody_is_taken() {
+        // Nothing, a colon alone, what cannot be read, and hub:h.
+        let config = |last: &str| {
+            format!(
+                r#"{{"auths": {{"docker.io": {{}}, "https://docker.io/v1/": {{"auth": "Og=="}},
+                "https://index.docker.io/v1/": {{"auth": "c2VjcmV0"}}, "registry-1.docker.io": {last}}}}}"#
+            )
+        };
+        assert_eq!(found(&config(r#"{"auth": "aHViOmg="}"#), "docker.io").await.expect("found"), pair("hub", "h"));
+        assert!(
+            found(&config("{}"), "docker.io").await.is_err(),
+            "what cannot be read is told when there is nothing else"
+        );
+        assert_eq!(found(r#"{"auths": {"a.example": {"auth": "Og=="}}}"#, "a.example").await.expect("read"), None);
     }
 
     #[tokio::test]
