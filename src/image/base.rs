@@ -12,7 +12,7 @@ use super::{
     pull::{self, Fetched},
     registry::{Access, Repository},
     spec::{BASE, Platform, invalid},
-    ways::{Way, Ways},
+    ways::{Pull, Way, Ways},
 };
 
 /// An index may name an index; nobody nests deeper.
@@ -55,18 +55,11 @@ pub async fn find(
     {
         return Ok(found);
     }
-    let mut missing = None;
-    for way in ways.pull(cx, reference).await? {
-        match search.fetch(cx, &way).await {
-            Ok(found) => return Ok(found),
-            // Another way may lead to where it is.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-                missing = Some(error);
-            }
-            Err(error) => return Err(search.explain(error)),
-        }
+    let ways = Pull::new(ways, reference);
+    match ways.first(cx, async |way| search.fetch(cx, &way).await).await {
+        Ok(found) => Ok(found),
+        Err(error) => Err(search.explain(error, ways.stood_in().await)),
     }
-    Err(search.explain(missing.unwrap_or_else(|| search.not_there())))
 }
 
 struct Search<'a> {
@@ -197,9 +190,15 @@ impl Search<'_> {
         Error::new(ErrorKind::NotFound, format!("the registry does not have `{}`", self.reference.0)).at_field(BASE)
     }
 
-    fn explain(&self, error: Error) -> Error {
+    /// `stood_in`: nobody's credentials for the registry were looked up, beside a local cloud.
+    fn explain(&self, error: Error, stood_in: bool) -> Error {
         let host = self.reference.0.split('/').next().unwrap_or_default();
         match error.kind() {
+            // One that no registry has said is about the credentials' file.
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied if error.request().is_none() => error,
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied if stood_in => error
+                .hint(format!("beside a local cloud only what is public comes from {host}"))
+                .hint("copy the base to the local cloud: `carrack emulator status` names its registry"),
             ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => {
                 error.hint(format!("the base needs credentials: docker login {host}"))
             }

@@ -18,7 +18,6 @@ use reqwest::{
     Method, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
-use tokio::sync::OnceCell;
 
 use super::{
     layout::{Layout, digest_of},
@@ -28,7 +27,7 @@ use super::{
     refusal::unexpected,
     registry::{Access, Missing, Repository},
     upload::{Blob, Mounted, check_digest, mount, upload},
-    ways::{Way, Ways},
+    ways::{Pull, Way, Ways},
 };
 
 /// Uploads side by side; more gain little and are throttled sooner.
@@ -75,37 +74,29 @@ pub async fn push(cx: &Ctx, ways: &dyn Ways, layout: &Path, digest: &str, to: &D
     for path in image.mounts.values().collect::<BTreeSet<_>>() {
         repository = repository.also_pulls(path);
     }
-    let origin = base.map(|reference| Origin { ways, reference, found: OnceCell::new() });
+    let origin = base.as_ref().map(|reference| Origin { ways: Pull::new(ways, reference), reference });
     send(&repository, &image, origin.as_ref(), to).await
 }
 
 /// Where layers come from that are not in the layout.
 struct Origin<'a> {
-    ways: &'a dyn Ways,
-    reference: ImageRef,
-    found: OnceCell<Vec<Way>>,
+    ways: Pull<'a>,
+    reference: &'a ImageRef,
 }
 
 impl Origin<'_> {
     async fn fetch(&self, cx: &Ctx, layout: &Layout, blob: (&str, u64), share: &super::progress::Part) -> Result<()> {
-        let ways = self.found.get_or_try_init(|| self.ways.pull(cx, &self.reference)).await?;
-        let mut missing = None;
-        for Way { http, auth } in ways {
-            let repository = Repository::new(cx, http, auth.as_ref(), self.reference.repository(), Access::Pull)?;
-            match pull::blob(&repository, layout, blob, share).await {
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-                    missing = Some(error);
-                }
-                other => return other,
-            }
+        let fetched = self.ways.first(cx, async |Way { http, auth }| {
+            let repository = Repository::new(cx, &http, auth.as_ref(), self.reference.repository(), Access::Pull)?;
+            pull::blob(&repository, layout, blob, share).await
+        });
+        let Err(cause) = fetched.await else { return Ok(()) };
+        if !matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) {
+            return Err(cause);
         }
         let error =
             Error::new(ErrorKind::BuildFailed, format!("a layer of `{}` is not there any more", self.reference.0));
-        let error = error.hint("build again, with a base that its registry still has");
-        Err(match missing {
-            Some(cause) => error.with_source(cause),
-            None => error,
-        })
+        Err(error.hint("build again, with a base that its registry still has").with_source(cause))
     }
 }
 

@@ -33,38 +33,42 @@ impl Registries {
 
     /// To the registry itself, with what Docker has for it.
     async fn outside(&self, cx: &Ctx, image: &ImageRef) -> Result<Way> {
+        Ok(Way { http: self.past_the_endpoint().await?, auth: self.docker.find(cx, host(image)).await? })
+    }
+
+    async fn past_the_endpoint(&self) -> Result<Client> {
         let http = match self.http.endpoint() {
             None => &self.http,
             // Made when it is needed: most deploys to a local cloud have no use for it.
             Some(_) => self.outside.get_or_try_init(async || Client::new(ClientOptions::default())).await?,
         };
-        Ok(Way { http: http.clone(), auth: self.docker.find(cx, host(image)).await? })
+        Ok(http.clone())
     }
 }
 
 #[async_trait]
 impl Ways for Registries {
-    /// Without a local cloud: with the cloud's credentials for its own registries and Docker's for all others.
+    /// Without a local cloud: with the cloud's credentials for its own registries, then with Docker's.
     ///
     /// Beside a local cloud what was pushed to it comes first. What it does not have comes from the registry itself,
-    /// with Docker's credentials alone: nobody's cloud credentials are looked up for a local deploy.
-    async fn pull(&self, cx: &Ctx, image: &ImageRef) -> Result<Vec<Way>> {
-        if is_local(image) {
-            return Ok(vec![self.outside(cx, image).await?]);
-        }
-        let login = self.provider.registry().login(cx, image).await;
-        if self.http.endpoint().is_some() {
-            let stand_in = login?.map(|auth| Way { http: self.http.clone(), auth: Some(auth) });
-            return Ok(stand_in.into_iter().chain([self.outside(cx, image).await?]).collect());
-        }
-        match login {
-            Ok(Some(auth)) => Ok(vec![Way { http: self.http.clone(), auth: Some(auth) }]),
-            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+    /// as nobody: Docker may have the user's cloud credentials for it, or a helper that fetches them.
+    async fn pull(&self, cx: &Ctx, image: &ImageRef, number: usize) -> Result<Option<Way>> {
+        let login = if is_local(image) { Ok(None) } else { self.provider.registry().login(cx, image).await };
+        let beside = self.http.endpoint().is_some();
+        let of_the_cloud = match login {
+            Ok(auth) => auth,
+            Err(error) if beside || error.kind() == ErrorKind::Cancelled => return Err(error),
             // A public image needs nobody's.
-            other => {
-                tracing::debug!(image = image.0, error = ?other.err(), "the cloud gives no credentials for it");
-                Ok(vec![self.outside(cx, image).await?])
+            Err(error) => {
+                tracing::debug!(image = image.0, ?error, "the cloud gives no credentials for it");
+                None
             }
+        };
+        match (of_the_cloud, number) {
+            (Some(auth), 0) => Ok(Some(Way { http: self.http.clone(), auth: Some(auth) })),
+            (Some(_), 1) if beside => Ok(Some(Way { http: self.past_the_endpoint().await?, auth: None })),
+            (Some(_), 1) | (None, 0) => Ok(Some(self.outside(cx, image).await?)),
+            _ => Ok(None),
         }
     }
 
@@ -114,16 +118,20 @@ mod tests {
 
     /// Who asks on each way, and whether that is the local cloud's.
     async fn ways(registries: &Registries, image: &str) -> Vec<(bool, Option<String>)> {
-        let found = registries.pull(&Ctx::silent(), &ImageRef(image.into())).await.expect("ways");
-        found.into_iter().map(|way| (way.http.endpoint().is_some(), way.auth.map(|auth| auth.user))).collect()
+        let (cx, image, mut found) = (Ctx::silent(), ImageRef(image.into()), Vec::new());
+        while let Some(way) = registries.pull(&cx, &image, found.len()).await.expect("a way") {
+            found.push((way.http.endpoint().is_some(), way.auth.map(|auth| auth.user)));
+        }
+        found
     }
 
     #[tokio::test]
-    async fn beside_a_local_cloud_it_comes_first_and_the_registry_itself_after_it() {
+    async fn beside_a_local_cloud_it_comes_first_and_the_clouds_own_registry_after_it_as_nobody() {
         let registries = beside_a_local_cloud();
         let user = |name: &str| Some(name.to_owned());
         let local = (true, user("oauth2accesstoken"));
-        assert_eq!(ways(&registries, "gcr.io/distroless/static").await, [local.clone(), (false, user("google"))]);
+        // Docker has an entry for it, which may be the user's Google token.
+        assert_eq!(ways(&registries, "gcr.io/distroless/static").await, [local.clone(), (false, None)]);
         assert_eq!(ways(&registries, "us-docker.pkg.dev/p/r/base:1").await, [local, (false, None)]);
         assert_eq!(ways(&registries, "docker.io/library/alpine:3").await, [(false, user("hub"))]);
         assert_eq!(ways(&registries, "127.0.0.1:5/base").await, [(false, user("me"))]);
@@ -140,6 +148,21 @@ mod tests {
         assert_eq!(push("gcr.io/p/hello").await.as_deref(), Some("oauth2accesstoken"));
         // It is not sent to the local cloud.
         assert_eq!(push("127.0.0.1:5/hello").await.as_deref(), Some("me"));
+    }
+
+    #[tokio::test]
+    async fn with_a_cloud_dockers_credentials_come_after_its_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("config.json");
+        std::fs::write(&file, r#"{"auths": {"gcr.io": {"auth": "Z29vZ2xlOg=="}}}"#).expect("write");
+        let http = Client::new(ClientOptions::default()).expect("a client");
+        // The provider has a token of its own, so that none of this machine's is looked for.
+        let endpoint = Endpoint::parse("http://127.0.0.1:1").expect("an endpoint");
+        let with_a_token = registries(&Access::Endpoint { endpoint, token: "t".into() }, DockerConfig::default());
+        let registries = Registries::new(with_a_token.provider, http, DockerConfig::at(file));
+        let user = |name: &str| (false, Some(name.to_owned()));
+        assert_eq!(ways(&registries, "gcr.io/p/base").await, [user("oauth2accesstoken"), user("google")]);
+        assert_eq!(ways(&registries, "ghcr.io/p/base").await, [(false, None)]);
     }
 
     #[tokio::test]

@@ -1,9 +1,11 @@
 //! Images above a base that lies in the local cloud's registry.
 use std::{
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
+    path::Path,
     sync::mpsc,
     thread,
 };
@@ -59,6 +61,47 @@ fn a_base_whose_registry_does_not_answer_is_41() {
     assert!(stderr(&output).contains("a base by digest"), "{}", stderr(&output));
 }
 
+/// `docker-credential-NAME`, which answers with this line of shell; and the `PATH` that finds it.
+fn helper(dir: &Path, name: &str, line: &str) -> OsString {
+    let tools = dir.join("tools");
+    fs::create_dir_all(&tools).unwrap();
+    let helper = tools.join(format!("docker-credential-{name}"));
+    fs::write(&helper, format!("#!/bin/sh\n[ \"$1\" = get ] || exit 1\nread -r server || true\n{line}\n")).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    std::env::join_paths([tools, "/usr/bin".into(), "/bin".into()]).unwrap()
+}
+
+#[test]
+fn beside_a_local_cloud_nobody_asks_docker_for_the_clouds_credentials() {
+    let cloud = LocalCloud::start();
+    let dir = cloud.dir().join("app");
+    let file = project(&dir, "app", "");
+    let text = fs::read_to_string(&file).unwrap();
+    // As `gcloud auth configure-docker` leaves it; this helper tells that it was asked.
+    let asked = cloud.dir().join("asked");
+    let path = helper(cloud.dir(), "gcloud", &format!("echo \"$server\" >>'{}'; exit 1", asked.display()));
+    let config = cloud.dir().join("docker");
+    fs::create_dir(&config).unwrap();
+    let hosts = ["us-central1-docker.pkg.dev", "gcr.io", "ghcr.io"].map(|host| (host, "gcloud"));
+    let helpers = serde_json::json!({ "credHelpers": hosts.into_iter().collect::<std::collections::BTreeMap<_, _>>() });
+    fs::write(config.join("config.json"), helpers.to_string()).unwrap();
+    let build = |base: &str| {
+        fs::write(&file, text.replace("\"scratch\"", &format!("\"{base}\""))).unwrap();
+        let mut command = cloud.carrack();
+        command.args(["build", "--local", "--timeout", "20s", "-f"]).arg(&file).env("DOCKER_CONFIG", &config);
+        command.env("HTTPS_PROXY", "http://127.0.0.1:1").env("PATH", &path).output().unwrap()
+    };
+    let base = cloud.push_app("base");
+    ok(build(&format!("{}:latest", base.repository())));
+    for base in ["us-central1-docker.pkg.dev/local/carrack/none:1", "gcr.io/distroless/static-debian12"] {
+        assert_eq!(build(base).status.code(), Some(41), "{base}");
+    }
+    assert!(!asked.exists(), "{:?}", fs::read_to_string(&asked));
+    // It is found, and asked for the registry of another.
+    build("ghcr.io/me/base:1");
+    assert_eq!(fs::read_to_string(&asked).unwrap(), "ghcr.io\n");
+}
+
 #[test]
 fn names_of_container_registry_are_repositories_of_artifact_registry() {
     let cloud = LocalCloud::start();
@@ -92,30 +135,29 @@ fn a_credential_helper_is_asked_and_its_secret_is_never_shown() {
             let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         }
     });
-    let tools = state.path().join("tools");
-    fs::create_dir(&tools).unwrap();
-    let helper = tools.join("docker-credential-test");
-    let script = format!(
-        "#!/bin/sh\n[ \"$1\" = get ] || exit 1\nread -r server || true\n\
-         echo \"{{\\\"ServerURL\\\":\\\"$server\\\",\\\"Username\\\":\\\"of-$server\\\",\\\"Secret\\\":\\\"{SECRET}\\\"}}\"\n"
+    let answer = format!(
+        "echo \"{{\\\"ServerURL\\\":\\\"$server\\\",\\\"Username\\\":\\\"of-$server\\\",\\\"Secret\\\":\\\"{SECRET}\\\"}}\""
     );
-    fs::write(&helper, script).unwrap();
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    helper(state.path(), "test", &answer);
+    let path = helper(state.path(), "empty", r#"echo '{"ServerURL":"","Username":"","Secret":""}'"#);
     let config = state.path().join("docker");
     fs::create_dir(&config).unwrap();
-    fs::write(config.join("config.json"), format!("{{\"credHelpers\": {{\"{host}\": \"test\"}}}}")).unwrap();
+    let use_helper = |name: &str| {
+        fs::write(config.join("config.json"), format!("{{\"credHelpers\": {{\"{host}\": \"{name}\"}}}}")).unwrap();
+    };
+    use_helper("test");
 
     let file = project(&state.path().join("app"), "app", "");
     let base = format!("base = \"{host}/base:1\"");
     fs::write(&file, fs::read_to_string(&file).unwrap().replace("base = \"scratch\"", &base)).unwrap();
-    let path = std::env::join_paths([tools, "/usr/bin".into(), "/bin".into()]).unwrap();
-    let output = carrack(state.path())
-        .args(["build", "--local", "-vv", "-f"])
-        .arg(&file)
-        .env("DOCKER_CONFIG", &config)
-        .env("PATH", path)
-        .output()
-        .unwrap();
+    let build = || {
+        let mut command = carrack(state.path());
+        command.args(["build", "--local", "-vv", "-f"]).arg(&file).env("DOCKER_CONFIG", &config).env("PATH", &path);
+        command.output().unwrap()
+    };
+    let output = build();
+    use_helper("empty");
+    let nobody = build();
     ok(carrack(state.path()).args(["emulator", "stop"]).output().unwrap());
     let text = shown(&output, &[]);
     assert_eq!(output.status.code(), Some(30), "{text}");
@@ -124,4 +166,7 @@ fn a_credential_helper_is_asked_and_its_secret_is_never_shown() {
     let header = heard.recv().unwrap().expect("it was asked with credentials");
     assert_eq!(header.split_once(": ").map(|(_, value)| value), Some(format!("Basic {expected}").as_str()));
     assert!(!text.contains(SECRET) && !text.contains(&expected), "{text}");
+    // Docker's own client takes an empty user and secret for none, too.
+    assert_eq!(nobody.status.code(), Some(30), "{}", stderr(&nobody));
+    assert_eq!(heard.recv().unwrap(), None, "it was asked as nobody");
 }

@@ -1,4 +1,5 @@
 //! Images above a base: found, built, pushed, with nothing sent or fetched that is there.
+use async_trait::async_trait;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
@@ -192,6 +193,60 @@ async fn an_index_is_asked_for_the_platform() {
     let mut arm = FromBase::new(format!("{}/static:12", registry.host()));
     arm.spec.platform = Platform::LinuxArm64;
     assert_eq!(arm.refused().await.2, "it has linux/amd64");
+}
+
+/// First as one, then as another.
+#[derive(Debug)]
+struct Two([Way; 2]);
+
+#[async_trait]
+impl Ways for Two {
+    async fn pull(&self, _: &Ctx, _: &ImageRef, number: usize) -> Result<Option<Way>> {
+        Ok(self.0.get(number).cloned())
+    }
+    async fn push(&self, _: &Ctx, _: &ImageRef) -> Result<Way> {
+        Ok(Way { http: client(None), auth: None })
+    }
+}
+
+#[tokio::test]
+async fn whom_the_cloud_does_not_let_in_docker_may() {
+    // docker:d
+    let registry = hooked(|head| {
+        (head.header("authorization") != "Basic ZG9ja2VyOmQ=").then(|| Instead::Answer(401, Vec::new(), String::new()))
+    });
+    put_base(&registry, &["usr/bin/true"]);
+    let case = FromBase::new(format!("{}/static:12", registry.host()));
+    let way = |name: Option<(&str, &str)>, endpoint: Option<&str>| Way {
+        http: client(endpoint.map(|text| Endpoint::parse(text).expect("an endpoint"))),
+        auth: name.map(|(user, password)| RegistryAuth { user: user.into(), password: password.to_owned().into() }),
+    };
+    let (cloud, docker) = (Some(("cloud", "c")), Some(("docker", "d")));
+    let find = async |name: &str, ways: [Way; 2]| {
+        base::find(&case.cx, &Two(ways), &ImageRef(name.into()), case.spec.platform, &case.layout()).await
+    };
+    let name = format!("{}/static:12", registry.host());
+    let base = find(&name, [way(cloud, None), way(docker, None)]).await.expect("found");
+    let error = find(&name, [way(cloud, None), way(None, None)]).await.expect_err("refused");
+    assert_eq!(error.hints(), [format!("the base needs credentials: docker login {}", registry.host())]);
+
+    // Beside a local cloud nothing that Docker has is looked up, so that would not help.
+    let endpoint = format!("http://{}", registry.host());
+    let beside = || way(None, Some(&endpoint));
+    let error = find("gcr.io/p/static:12", [way(cloud, Some(&endpoint)), beside()]).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    let hint = "beside a local cloud only what is public comes from gcr.io";
+    assert!(error.hints().iter().any(|one| one == hint), "{:?}", error.hints());
+
+    // Layers come by the same ways. A refusal stays one: the caller may have a newer token.
+    let built = build(&case.cx, &case.spec, Some(base), &case.folder.path().join("layout"), 2).await.expect("built");
+    let to = TestRegistry::start(Behaviour::default());
+    let to = Destination { repository: format!("{}/p/hello", to.host()), tag: None };
+    let send = async |ways| push(&case.cx, &Two(ways), &built.layout, &built.digest, &to).await;
+    let error = send([way(cloud, None), way(None, None)]).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    let pushed = send([way(cloud, None), way(docker, None)]).await.expect("pushed");
+    assert!(pushed.uploaded > 0 && !pushed.existed);
 }
 
 #[tokio::test]
