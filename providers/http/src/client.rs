@@ -472,7 +472,9 @@ fn unanswered(error: reqwest::Error, idempotent: bool, info: RequestInfo) -> Err
         return Error::new(ErrorKind::Unclassified, format!("the certificate of {host} is not trusted"))
             .with_request(info)
             .with_source(error.without_url())
-            .hint("if an authority of your own has signed it, name its certificate: `SSL_CERT_FILE=ca.pem carrack …`");
+            .hint("if an authority of your own has signed it, install its certificate beside the system's")
+            // It takes the place of the system's, and the same command may speak to others: the cloud, another registry.
+            .hint("or append it to a copy of the system's file, and name that: `SSL_CERT_FILE=all.pem carrack …`");
     }
     let (kind, message) = if error.is_connect() {
         (ErrorKind::Unavailable, format!("no connection to {host}"))
