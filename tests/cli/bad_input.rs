@@ -276,6 +276,17 @@ fn arm64_program() {
 }
 
 #[test]
+fn file_that_is_missing_is_told_before_the_base_is_looked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = "base = \"us-central1-docker.pkg.dev/local/carrack/none:1\"";
+    fs::write(dir.path().join("carrack.toml"), GOOD.replace("base = \"scratch\"", base)).unwrap();
+    let state = dir.path().join("state");
+    let text = snapshot(carrack(&state).args(["build", "--local"]).current_dir(dir.path()), &[]);
+    assert!(text.starts_with("exit 10\n") && text.contains("`app` does not exist"), "{text}");
+    assert!(!state.join("emulator.json").exists(), "no local cloud was started: {text}");
+}
+
+#[test]
 fn no_file() {
     let dir = tempfile::tempdir().unwrap();
     assert_snapshot!(snapshot(carrack(dir.path()).args(["deploy", "--local"]).current_dir(dir.path()), &[]), @"

@@ -18,6 +18,7 @@ pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> R
     let loaded = session.load()?;
     let first = session.common.target.clone().or_else(|| loaded.target_names().first().map(|name| (*name).to_owned()));
     let project = session.resolve(loaded, first)?;
+    session.check_image(&project)?;
     let recipe = session.recipe(&project)?;
     let has_base = matches!(&recipe, Recipe::Files(spec) if spec.base != Base::Scratch);
     // Without a base nothing is asked for, so the local cloud need not run.
