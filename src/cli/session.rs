@@ -204,7 +204,7 @@ impl Session {
     /// How the file's image is built, or an error that says that it is not.
     pub(super) fn recipe(&self, project: &Project) -> Result<Recipe, Failure> {
         match &project.resolved.image {
-            Some(ImageSource::Build(config)) => Ok(self.to_recipe(config)),
+            Some(ImageSource::Build(config)) => Ok(self.to_recipe(config)?),
             _ => Err(Error::new(ErrorKind::ConfigInvalid, "the file does not say how to build an image")
                 .at_field("image")
                 .hint("add [image.build] with files and entrypoint, or with a dockerfile")
@@ -216,18 +216,18 @@ impl Session {
     pub(super) fn check_image(&self, project: &Project) -> Result<(), Failure> {
         match &project.resolved.image {
             Some(ImageSource::Build(config)) => {
-                image::check(&self.to_recipe(config)).map_err(|error| self.located(project, error))
+                image::check(&self.to_recipe(config)?).map_err(|error| self.located(project, error))
             }
             _ => Ok(()),
         }
     }
 
-    fn to_recipe(&self, config: &BuildConfig) -> Recipe {
+    fn to_recipe(&self, config: &BuildConfig) -> Result<Recipe> {
         // The clouds run amd64; the local cloud also runs what this machine is.
         let platform = if self.common.local { Platform::host() } else { Platform::LinuxAmd64 };
-        let source_date_epoch = self.environment.get("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+        let source_date_epoch = self.environment.get("SOURCE_DATE_EPOCH").map(image::source_date_epoch).transpose()?;
         if let Some(dockerfile) = &config.dockerfile {
-            return Recipe::Dockerfile(Box::new(DockerfileSpec {
+            return Ok(Recipe::Dockerfile(Box::new(DockerfileSpec {
                 name: config.name.clone(),
                 run: config.run.clone(),
                 file: dockerfile.file.clone(),
@@ -237,9 +237,9 @@ impl Session {
                 platform,
                 directory: config.directory.clone(),
                 source_date_epoch,
-            }));
+            })));
         }
-        Recipe::Files(Box::new(BuildSpec {
+        Ok(Recipe::Files(Box::new(BuildSpec {
             name: config.name.clone(),
             run: config.run.clone(),
             base: match config.base.as_str() {
@@ -255,7 +255,7 @@ impl Session {
             platform,
             directory: config.directory.clone(),
             source_date_epoch,
-        }))
+        })))
     }
 
     /// An error that names a field is shown at its place in the file.
@@ -309,7 +309,7 @@ impl Session {
             None => Image::Keep,
             Some(ImageSource::Ref(image)) => Image::Ref(image.clone()),
             Some(ImageSource::Build(config)) => Image::Build {
-                recipe: self.to_recipe(config),
+                recipe: self.to_recipe(config)?,
                 layout: self.layout()?,
                 repository: repository(project, connection, &config.name),
             },

@@ -130,19 +130,27 @@ impl BuildSpec {
     /// When the image was made, as it says itself.
     pub(crate) fn created(&self) -> Result<String> {
         let seconds = self.source_date_epoch.unwrap_or(0);
-        i64::try_from(seconds)
-            .ok()
-            .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
-            .map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-            .ok_or_else(|| {
-                Error::new(ErrorKind::ConfigInvalid, format!("SOURCE_DATE_EPOCH {seconds} is not a time"))
-                    .hint("set it to seconds since 1970, such as `git log -1 --format=%ct` prints")
-            })
+        let time = time(seconds).ok_or_else(|| no_time(&seconds.to_string()))?;
+        Ok(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
     }
     /// A path as the user would write it: relative to the file that names it.
     pub(crate) fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.directory).unwrap_or(path).display().to_string()
     }
+}
+
+/// What the variable `SOURCE_DATE_EPOCH` says: <https://reproducible-builds.org/specs/source-date-epoch/>.
+pub fn source_date_epoch(text: &str) -> Result<u64> {
+    text.parse().ok().filter(|seconds| time(*seconds).is_some()).ok_or_else(|| no_time(text))
+}
+
+fn time(seconds: u64) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
+}
+
+fn no_time(text: &str) -> Error {
+    Error::new(ErrorKind::ConfigInvalid, format!("SOURCE_DATE_EPOCH `{text}` is not a time"))
+        .hint("set it to seconds since 1970, such as `git log -1 --format=%ct` prints")
 }
 
 /// Refuses what can never become a good image. Sends nothing and runs nothing.

@@ -287,6 +287,23 @@ fn file_that_is_missing_is_told_before_the_base_is_looked_for() {
 }
 
 #[test]
+fn time_that_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("carrack.toml"), GOOD).unwrap();
+    fs::copy(app(), dir.path().join("app")).unwrap();
+    for text in ["yesterday", "-5", "18446744073709551615", "99999999999999999999"] {
+        let mut command = carrack(dir.path());
+        let shown =
+            snapshot(command.arg("build").env("SOURCE_DATE_EPOCH", text).current_dir(dir.path()), &[(text, "TEXT")]);
+        assert_eq!(
+            shown,
+            "exit 10\n--- stderr\nerror: SOURCE_DATE_EPOCH `TEXT` is not a time\n  \
+             help: set it to seconds since 1970, such as `git log -1 --format=%ct` prints\n"
+        );
+    }
+}
+
+#[test]
 fn no_file() {
     let dir = tempfile::tempdir().unwrap();
     assert_snapshot!(snapshot(carrack(dir.path()).args(["deploy", "--local"]).current_dir(dir.path()), &[]), @"
