@@ -270,6 +270,21 @@ fn wrong_port_that_the_image_alone_tells() {
 }
 
 #[test]
+fn a_token_that_an_endpoint_refuses_has_nothing_to_do_with_google() {
+    let cloud = LocalCloud::start();
+    let target = "[targets.prod]\nprovider = \"cloud-run\"\nproject = \"p\"\nregion = \"us-central1\"\n";
+    let file = project(&cloud.dir().join("app"), "shop", target);
+    let (endpoint, ..) = cloud.parts();
+    let mut command = cloud.carrack();
+    command.env("CARRACK_ENDPOINT", endpoint).env("CARRACK_ENDPOINT_TOKEN", "of-yesterday");
+    let output = command.args(["status", "-f"]).arg(&file).output().unwrap();
+    let text = shown(&output, &[]);
+    assert_eq!(output.status.code(), Some(20), "{text}");
+    assert_eq!(text.matches("help: `carrack emulator env` prints the local cloud's token").count(), 1, "{text}");
+    assert!(!text.contains("gcloud") && !text.contains("of-yesterday"), "{text}");
+}
+
+#[test]
 fn the_status_tells_the_cause() {
     let cloud = LocalCloud::start();
     let file = project(&cloud.dir().join("app"), "shop", "[env]\nEXIT = \"3\"\n");

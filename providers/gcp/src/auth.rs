@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 /// <https://developers.google.com/identity/protocols/oauth2/scopes#cloud>
 const SCOPES: &[&str] = &["https://www.googleapis.com/auth/cloud-platform"];
+const LOGIN: &str = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS";
 
 /// A token that was given; nothing else is looked up.
 pub fn given(token: impl Into<String>, principal: Option<String>) -> TokenCache {
@@ -56,6 +57,9 @@ impl TokenSource for ApplicationDefault {
     fn principal(&self) -> Option<&str> {
         None
     }
+    fn remedy(&self) -> &str {
+        LOGIN
+    }
 }
 
 fn unauthenticated(message: &str, cause: gcp_auth::Error) -> Error {
@@ -64,6 +68,17 @@ fn unauthenticated(message: &str, cause: gcp_auth::Error) -> Error {
     }
     Error::new(ErrorKind::Unauthenticated, message)
         .with_source(cause)
-        .hint("run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS")
+        .hint(LOGIN)
         .hint("to try it without a cloud account: `carrack deploy --local`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_logs_in_with_google_is_told_so_and_who_was_given_a_token_is_not() {
+        assert!(application_default().remedy().contains("gcloud auth application-default login"));
+        assert!(given("t", None).remedy().contains("CARRACK_ENDPOINT_TOKEN"));
+    }
 }

@@ -35,12 +35,7 @@ pub(crate) fn classify(response: &Response) -> Error {
         "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
         _ => kind_of(response.status),
     };
-    let text = error.message.trim_end_matches('.').to_owned();
-    let mut shown = Error::new(kind, text);
-    if kind == ErrorKind::Unauthenticated {
-        shown = shown.hint("run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS");
-    }
-    shown
+    Error::new(kind, error.message.trim_end_matches('.'))
 }
 
 /// The kind of a `google.rpc.Code`: <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>.

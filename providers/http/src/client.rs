@@ -315,11 +315,28 @@ impl Client {
         answer.await.flatten().map_err(|error| if doubt.into_inner() { error.uncertain() } else { error })
     }
 
-    /// One attempt; a token that is refused before its end is replaced once, where there is another.
+    /// One attempt, with a token when the request has one.
     async fn authorized(&self, cx: &Ctx, request: &Request, url: &Url, attempt: u32) -> Result<Response> {
         let Some(cache) = &request.token else {
             return self.attempt(cx, request, url, attempt, None).await;
         };
+        self.with_token(cx, request, url, attempt, cache).await.map_err(|error| {
+            // Only where the token comes from knows how to get a better one; without an answer it was not refused.
+            let refused =
+                error.kind() == ErrorKind::Unauthenticated && error.request().is_some_and(|sent| sent.status.is_some());
+            if refused { error.hint(cache.remedy()) } else { error }
+        })
+    }
+
+    /// A token that is refused before its end is replaced once, where there is another.
+    async fn with_token(
+        &self,
+        cx: &Ctx,
+        request: &Request,
+        url: &Url,
+        attempt: u32,
+        cache: &TokenCache,
+    ) -> Result<Response> {
         let token = bounded(cx, "fetching an access token", cache.token(cx)).await??;
         let refused = match self.attempt(cx, request, url, attempt, Some(&token)).await {
             Err(error) if error.request().is_some_and(|sent| sent.status == Some(401)) => error,

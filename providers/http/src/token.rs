@@ -46,6 +46,8 @@ pub trait TokenSource: fmt::Debug + Send + Sync {
     async fn renew(&self, cx: &Ctx) -> Result<Option<Token>>;
     /// Who the token speaks for, where that is known without asking.
     fn principal(&self) -> Option<&str>;
+    /// What to do when its token is refused, with a command to type.
+    fn remedy(&self) -> &str;
 }
 
 /// The one cache: one token at a time, fetched by one caller while the others wait.
@@ -87,6 +89,11 @@ impl TokenCache {
     pub fn principal(&self) -> Option<&str> {
         self.source.principal()
     }
+
+    /// What to do when a token is refused.
+    pub fn remedy(&self) -> &str {
+        self.source.remedy()
+    }
 }
 
 /// A token that was given, by the user or by the local cloud.
@@ -108,5 +115,8 @@ impl TokenSource for FixedToken {
     }
     fn principal(&self) -> Option<&str> {
         self.principal.as_deref()
+    }
+    fn remedy(&self) -> &str {
+        "`carrack emulator env` prints the local cloud's token; with CARRACK_ENDPOINT set CARRACK_ENDPOINT_TOKEN anew"
     }
 }

@@ -70,6 +70,9 @@ impl TokenSource for Renewable {
     fn principal(&self) -> Option<&str> {
         Some("me@example.com")
     }
+    fn remedy(&self) -> &str {
+        "make another principal"
+    }
 }
 
 /// A call of another client, and of the console.
