@@ -76,12 +76,13 @@ pub(crate) async fn mount(repository: &Repository<'_>, digest: &str, from: &str)
     let asked = retry(repository.cx, repository.http.retry_policy(), &name, async |_| open(repository, &uploads).await);
     let response = match asked.await {
         Ok(response) => response,
-        // Registries may refuse what they do not know, or what we may not read; sending it is still allowed.
-        Err(error) if !error.kind().is_retryable() && error.kind() != ErrorKind::Cancelled => {
+        Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+        // A mount is a hint alone. Registries may refuse what they do not know, or what we may not read, and may be
+        // busy with it for good; sending it is still allowed.
+        Err(error) => {
             tracing::debug!(digest, from, %error, "not mounted");
             return Ok(Mounted::No(None));
         }
-        Err(error) => return Err(error),
     };
     match response.status {
         StatusCode::CREATED => {
