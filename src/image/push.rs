@@ -102,17 +102,22 @@ impl Origin<'_> {
 
 /// Other repositories of the same registry that have a blob: the base's, and where it was pushed before.
 fn mounts(repository: &Repository<'_>, image: &Image<'_>, base: Option<&ImageRef>) -> BTreeMap<String, String> {
-    let own = repository.path();
+    let (own, remembers) = (repository.path(), remembers(repository));
     let base = base.and_then(|base| repository.sibling(base.repository()));
-    let from_base = base.filter(|path| *path != own);
+    let from_base = base.filter(|path| path != own);
     let blobs = image.blobs().into_keys();
     let with_place = blobs.filter_map(|digest| {
         // What lies in the layout is our own, or was copied once: the base's registry may not have it.
-        let known = image.layout.pushed_to(digest, &repository.host());
-        let place = known.filter(|path| path != own).or_else(|| from_base.map(str::to_owned));
+        let known = remembers.then(|| image.layout.pushed_to(digest, &repository.host())).flatten();
+        let place = known.filter(|path| path != own).or_else(|| from_base.clone());
         Some((digest.to_owned(), place?))
     });
     with_place.collect()
+}
+
+/// A local cloud answers in the name of a registry that has none of its blobs, and forgets them with its state.
+fn remembers(repository: &Repository<'_>) -> bool {
+    repository.http.endpoint().is_none()
 }
 
 struct Image<'a> {
@@ -216,7 +221,9 @@ async fn send_blob(
     }
     let path = image.layout.blob(digest)?;
     upload(repository, Blob { path: &path, digest, size }, &part, session).await?;
-    image.layout.remember_push(digest, &repository.host(), repository.path());
+    if remembers(repository) {
+        image.layout.remember_push(digest, &repository.host(), repository.path());
+    }
     Ok(size)
 }
 

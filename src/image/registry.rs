@@ -1,6 +1,8 @@
 //! One repository of a registry: addresses, credentials, error bodies.
 //!
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
+use std::borrow::Cow;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use carrack_core::{Error, ErrorKind, Result, event::Ctx, provider::RegistryAuth};
 use carrack_http::{
@@ -22,8 +24,8 @@ use super::{
     refusal::{classify, refused, unexpected},
 };
 
-/// An answer with a token has a few kB.
-const LONGEST_TOKEN: usize = 1 << 20;
+/// Tokens, refusals and what else is not asked for its content have a few kB.
+const LONGEST_ANSWER: usize = 1 << 20;
 
 /// What a token is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +71,8 @@ impl<'a> Repository<'a> {
             cx,
             http,
             auth,
-            base: base(host, path, name)?,
-            path: path.to_owned(),
+            base: base(host, &path, name)?,
+            path: path.into_owned(),
             access,
             others: Vec::new(),
             authorization: Mutex::new(auth.and_then(|auth| basic(auth).transpose()).transpose()?),
@@ -86,9 +88,9 @@ impl<'a> Repository<'a> {
     }
 
     /// The path of a repository of this registry; `None` for one of another.
-    pub(crate) fn sibling<'n>(&self, name: &'n str) -> Option<&'n str> {
+    pub(crate) fn sibling(&self, name: &str) -> Option<String> {
         let (host, path) = split(name).ok()?;
-        (authority(&base(host, path, name).ok()?) == authority(&self.base)).then_some(path)
+        (authority(&base(host, &path, name).ok()?) == authority(&self.base)).then(|| path.into_owned())
     }
 
     /// The registry, with its port.
@@ -119,7 +121,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Sends a request with credentials, and once more with new ones when the registry wants others.
-    /// With `Missing::Answer` a 404 is an answer.
+    /// With `Missing::Answer` a 404 is an answer. One of more than a few kB is refused, unless `fill` allows more.
     pub(crate) async fn send(
         &self,
         method: Method,
@@ -128,10 +130,12 @@ impl<'a> Repository<'a> {
         fill: impl Fn(Request) -> Request,
     ) -> Result<Response> {
         let request = || {
-            fill(Request::new(method.clone(), url.as_str())).classify(classify).accept(match missing {
-                Missing::Answer => &[401, 404],
-                Missing::Error => &[401],
-            })
+            fill(Request::new(method.clone(), url.as_str()).at_most(LONGEST_ANSWER)).classify(classify).accept(
+                match missing {
+                    Missing::Answer => &[401, 404],
+                    Missing::Error => &[401],
+                },
+            )
         };
         if !self.is_ours(url) {
             return self.http.send(self.cx, request()).await;
@@ -150,9 +154,14 @@ impl<'a> Repository<'a> {
     }
 
     /// Credentials go to the registry itself, and to the local endpoint that stands in for it; a registry may send
-    /// uploads to other hosts, which get none.
+    /// uploads to other hosts, which get none. On this machine another port is somebody else, and another name for
+    /// it is not.
     fn is_ours(&self, url: &Url) -> bool {
-        authority(url) == authority(&self.base) || (is_loopback(url) && self.is_local())
+        let local = is_loopback(url);
+        let same_port = url.port_or_known_default() == self.base.port_or_known_default();
+        authority(url) == authority(&self.base)
+            || (local && self.http.endpoint().is_some())
+            || (local && is_loopback(&self.base) && same_port)
     }
 
     fn is_local(&self) -> bool {
@@ -221,7 +230,7 @@ impl<'a> Repository<'a> {
                 with(request, &self.auth.and_then(|auth| basic(auth).transpose()).transpose()?)
             }
         };
-        let response = self.http.send(self.cx, request.classify(classify).at_most(LONGEST_TOKEN)).await?;
+        let response = self.http.send(self.cx, request.classify(classify).at_most(LONGEST_ANSWER)).await?;
         let answer: TokenAnswer = response.json()?;
         answer.token.or(answer.access_token).ok_or_else(|| unexpected(&response, "without a token"))
     }
@@ -281,7 +290,7 @@ fn sensitive(value: &str) -> Result<HeaderValue> {
 }
 
 /// Host and path. <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>
-fn split(name: &str) -> Result<(&str, &str)> {
+fn split(name: &str) -> Result<(&str, Cow<'_, str>)> {
     let invalid = |why: &str| {
         Error::new(ErrorKind::ConfigInvalid, format!("`{name}` {why}"))
             .hint("write it as HOST/PATH, such as us-docker.pkg.dev/PROJECT/REPOSITORY/IMAGE")
@@ -298,7 +307,10 @@ fn split(name: &str) -> Result<(&str, &str)> {
     if !path.split('/').all(is_plain) {
         return Err(invalid("is not the name of a repository: it may have a-z, 0-9 and `.`, `_`, `-` between them"));
     }
-    Ok((host, path))
+    // Docker Hub's own images have a path of one part for users, and of two in its API:
+    // <https://docs.docker.com/reference/cli/docker/image/tag/>.
+    let is_official = matches!(host, "docker.io" | "index.docker.io") && !path.contains('/');
+    Ok((host, if is_official { format!("library/{path}").into() } else { path.into() }))
 }
 
 fn base(host: &str, path: &str, name: &str) -> Result<Url> {
@@ -335,9 +347,11 @@ mod tests {
             ("us-docker.pkg.dev/p/r/i", "https://us-docker.pkg.dev/v2/p/r/i/"),
             ("10.0.0.1:5000/a", "https://10.0.0.1:5000/v2/a/"),
             ("docker.io/library/nginx", "https://index.docker.io/v2/library/nginx/"),
+            ("docker.io/nginx", "https://index.docker.io/v2/library/nginx/"),
+            ("docker.io/me/nginx", "https://index.docker.io/v2/me/nginx/"),
         ] {
             let (host, path) = split(name).expect(name);
-            assert_eq!(base(host, path, name).expect(name).as_str(), expected);
+            assert_eq!(base(host, &path, name).expect(name).as_str(), expected);
         }
     }
 

@@ -98,6 +98,45 @@ async fn a_clouds_host_is_reached_through_the_local_endpoint() {
     assert!(registry.heads().iter().all(|head| head.header("authorization") == "Basic bWU6c2VjcmV0"));
     let found = exists(&case.cx, &case.way(None), &image).await.expect("asked");
     assert_eq!(found, Some(case.built.digest.clone()));
+
+    // The registry of that name has nothing yet: it is not asked to mount.
+    let layout = Layout::open(&case.built.layout).expect("layout");
+    let (_, manifest) = layout.manifest(&case.built.digest).expect("manifest");
+    let places = manifest.layers().iter().map(|layer| layout.pushed_to(layer.digest().as_ref(), "us-docker.pkg.dev"));
+    assert_eq!(places.flatten().collect::<Vec<_>>(), [""; 0]);
+}
+
+#[tokio::test]
+async fn another_port_of_this_machine_gets_no_credentials() {
+    let case = Case::new().await;
+    let elsewhere = hooked(|_| Some(Instead::Answer(201, Vec::new(), String::new())));
+    let host = elsewhere.host();
+    let registry = hooked(move |head| {
+        let location = format!("http://{host}{}x", head.target);
+        (head.method == "POST").then(|| Instead::Answer(202, vec![("Location", location)], String::new()))
+    });
+    let _ = case.push_as(&registry, None, Some(&auth())).await;
+    assert_eq!(elsewhere.heads().len(), 4);
+    assert!(elsewhere.heads().iter().all(|head| head.header("authorization").is_empty()));
+    assert!(registry.heads().iter().all(|head| !head.header("authorization").is_empty()));
+
+    // The same port by another name is the registry.
+    let other_name = hooked(|head| {
+        let location = format!("http://{}{}x", head.header("host").replace("127.0.0.1", "localhost"), head.target);
+        (head.method == "POST").then(|| Instead::Answer(202, vec![("Location", location)], String::new()))
+    });
+    let _ = case.push_as(&other_name, None, Some(&auth())).await;
+    assert!(other_name.requests("PUT").len() >= 4);
+    assert!(other_name.heads().iter().all(|head| !head.header("authorization").is_empty()));
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_refused() {
+    let case = Case::new().await;
+    let registry =
+        hooked(|head| (head.method == "POST").then(|| Instead::Answer(202, Vec::new(), " ".repeat(2 << 20))));
+    let error = case.push(&registry, None).await.expect_err("too long");
+    assert!(error.message().contains("longer than"), "{error}");
 }
 
 #[tokio::test]
