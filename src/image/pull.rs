@@ -11,7 +11,7 @@ use carrack_core::{Error, ErrorKind, Result};
 use carrack_http::Response;
 use reqwest::{
     Method, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderValue, RANGE},
+    header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE},
 };
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
@@ -105,12 +105,26 @@ async fn attempt(
     partial: &Arc<Mutex<Partial>>,
     share: &Share,
 ) -> Result<()> {
-    let from = lock(partial).got;
+    let from = {
+        let mut held = lock(partial);
+        // It broke after its last byte: there is nothing left to ask for.
+        if held.got > 0 && held.got == held.size {
+            return held.check(true).inspect_err(|_| held.restart(share));
+        }
+        held.got
+    };
     let mut url = repository.url(&format!("blobs/{digest}"))?;
     let mut response;
     let mut left = MOST_REDIRECTS;
     loop {
-        response = fetch(repository, &url, from, partial, share).await?;
+        response = match fetch(repository, &url, from, partial, share).await {
+            // It has no such part, so what came may be of something else.
+            Err(error) if from > 0 && is_range_refused(&error) => {
+                lock(partial).restart(share);
+                return Err(error.with_kind(ErrorKind::Unavailable));
+            }
+            other => other?,
+        };
         if !response.status.is_redirection() {
             break;
         }
@@ -146,12 +160,17 @@ async fn fetch(
     let size = lock(partial).size;
     let (partial, share) = (Arc::clone(partial), share.clone());
     let begun = Mutex::new(false);
-    let take = Arc::new(move |status: StatusCode, piece: &[u8]| {
+    let take = Arc::new(move |status: StatusCode, headers: &HeaderMap, piece: &[u8]| {
         let mut held = lock(&partial);
         // A registry that takes no ranges begins again.
         let first = !std::mem::replace(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner), true);
         if first && status != StatusCode::PARTIAL_CONTENT && held.got > 0 {
             held.restart(&share);
+        }
+        if first && status == StatusCode::PARTIAL_CONTENT && range_start(headers).is_some_and(|at| at != held.got) {
+            let message = format!("the registry sent another part of `{}` than was asked for", held.digest);
+            held.restart(&share);
+            return Err(Error::new(ErrorKind::Unavailable, message));
         }
         held.take(piece)?;
         share.add(piece.len() as u64);
@@ -167,6 +186,16 @@ async fn fetch(
             }
         })
         .await
+}
+
+fn is_range_refused(error: &Error) -> bool {
+    error.request().and_then(|request| request.status) == Some(StatusCode::RANGE_NOT_SATISFIABLE.as_u16())
+}
+
+/// Where a part begins: `bytes 40-99/100`. <https://www.rfc-editor.org/rfc/rfc9110#field.content-range>
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(CONTENT_RANGE)?.to_str().ok()?.trim().strip_prefix("bytes ")?;
+    range.split_once('-')?.0.trim().parse().ok()
 }
 
 /// What came so far of a blob.

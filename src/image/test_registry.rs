@@ -43,6 +43,10 @@ pub(crate) enum Instead {
     Reset,
     /// Answers with so many bytes of what it would have answered, and drops the connection.
     Cut(usize),
+    /// Answers with every byte, and drops the connection before it says that this is all.
+    Unended,
+    /// Does what it is asked for, and drops the connection instead of answering.
+    Lose,
 }
 
 type Hook = Box<dyn Fn(&Head) -> Option<Instead> + Send + Sync>;
@@ -218,6 +222,14 @@ impl Shared {
                     return;
                 }
                 Some(Instead::Answer(status, headers, body)) => Reply { status, headers, body: body.into() },
+                Some(Instead::Lose) => {
+                    self.answer(&head, body);
+                    return;
+                }
+                Some(Instead::Unended) => {
+                    write_unended(&mut writer, self.answer(&head, body));
+                    return;
+                }
                 Some(Instead::Cut(_)) | None => self.answer(&head, body),
             };
             if write_reply(&mut writer, &head, reply, most).is_none() || most < usize::MAX {
@@ -258,7 +270,11 @@ impl Shared {
         let Some(bytes) = stored.blobs.get(key) else { return problem(404, "BLOB_UNKNOWN") };
         let from = head.header("range").trim_start_matches("bytes=").trim_end_matches('-').parse::<usize>();
         match from {
-            Ok(from) if !self.behaviour.ignores_ranges => Reply { body: bytes[from..].to_owned(), ..reply(206) },
+            Ok(from) if from >= bytes.len() && !self.behaviour.ignores_ranges => reply(416),
+            Ok(from) if !self.behaviour.ignores_ranges => {
+                let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
+                Reply { headers: vec![("Content-Range", range)], body: bytes[from..].to_owned(), ..reply(206) }
+            }
             _ => Reply { body: bytes.clone(), ..reply(200) },
         }
     }
@@ -376,6 +392,13 @@ fn read_head(reader: &mut impl BufRead) -> Option<Head> {
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     Some(Head { method, target, headers, number: 0 })
+}
+
+/// A body whose length is not told before its end, without that end.
+fn write_unended(writer: &mut TcpStream, reply: Reply) -> Option<()> {
+    let head = format!("HTTP/1.1 {} Status\r\nTransfer-Encoding: chunked\r\n\r\n", reply.status);
+    let length = format!("{:x}\r\n", reply.body.len());
+    writer.write_all(&[head.as_bytes(), length.as_bytes(), &reply.body, b"\r\n"].concat()).ok()
 }
 
 fn write_reply(writer: &mut TcpStream, head: &Head, reply: Reply, most: usize) -> Option<()> {

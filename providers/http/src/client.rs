@@ -77,8 +77,8 @@ impl std::fmt::Debug for Body {
     }
 }
 
-/// Takes a body piece by piece, with the status that it came under.
-pub type Take = Arc<dyn Fn(StatusCode, &[u8]) -> Result<()> + Send + Sync>;
+/// Takes a body piece by piece, with the status and headers that it came under.
+pub type Take = Arc<dyn Fn(StatusCode, &HeaderMap, &[u8]) -> Result<()> + Send + Sync>;
 
 /// What becomes of an answer's body.
 #[derive(Clone)]
@@ -429,8 +429,9 @@ async fn read(mut response: reqwest::Response, keep: &Keep) -> Result<Bytes, Bro
     let status = response.status();
     let most = match keep {
         Keep::Pieces(take) if status.is_success() => {
+            let headers = response.headers().clone();
             while let Some(piece) = response.chunk().await? {
-                take(status, &piece).map_err(Broken::Refused)?;
+                take(status, &headers, &piece).map_err(Broken::Refused)?;
             }
             return Ok(Bytes::new());
         }

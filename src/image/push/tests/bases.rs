@@ -337,6 +337,50 @@ async fn a_download_that_breaks_goes_on() {
 }
 
 #[tokio::test]
+async fn a_download_that_breaks_after_its_last_byte_is_whole() {
+    let to = TestRegistry::start(Behaviour::default());
+    let from = hooked(|head| {
+        let is_layer = head.method == "GET" && head.target.contains("/blobs/") && head.number > 2;
+        is_layer.then_some(Instead::Unended)
+    });
+    put_base(&from, &["usr/bin/true", "usr/bin/false"]);
+    let case = FromBase::new(format!("{}/static:12", from.host()));
+    let built = case.build().await.expect("built");
+    case.push(&built, format!("{}/p/hello", to.host())).await.expect("pushed");
+    // The manifest, the configuration and two layers, each asked for once.
+    assert_eq!(from.requests("GET").len(), 4, "{:?}", from.requests("GET"));
+}
+
+#[tokio::test]
+async fn a_registry_that_has_no_such_part_is_asked_for_the_whole() {
+    let other_part = || {
+        let headers = vec![("Content-Range", "bytes 0-3/99".to_owned())];
+        Instead::Answer(206, headers, "else".into())
+    };
+    for instead in [Instead::Answer(416, Vec::new(), String::new()), other_part()] {
+        let to = TestRegistry::start(Behaviour::default());
+        let refusal = instead.clone();
+        let from = hooked(move |head| {
+            if head.method != "GET" || !head.target.contains("/blobs/") {
+                return None;
+            }
+            match head.header("range") {
+                // One of the layers, which are the third and fourth.
+                "" => (head.number == 3).then_some(Instead::Cut(40)),
+                _ => Some(refusal.clone()),
+            }
+        });
+        put_base(&from, &["usr/bin/true", "usr/bin/false"]);
+        let case = FromBase::new(format!("{}/static:12", from.host()));
+        let built = case.build().await.expect("built");
+        let pushed = case.push(&built, format!("{}/p/hello", to.host())).await;
+        pushed.unwrap_or_else(|error| panic!("{instead:?}: {error}"));
+        // Two layers, the rest of one, and it from its beginning.
+        assert_eq!(from.requests("GET").len(), 2 + 4, "{:?}", from.requests("GET"));
+    }
+}
+
+#[tokio::test]
 async fn a_loader_is_looked_for_in_the_base_when_its_layers_are_here() {
     const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
     for (files, good) in [(&["usr/bin/true"][..], false), (&["lib64/ld-linux-x86-64.so.2"], true)] {
