@@ -36,6 +36,29 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 20 * 1024;
 /// For what is only tidied up.
 const SHORTLY: Duration = Duration::from_secs(5);
 
+/// Whether the repository has it.
+pub(crate) async fn has_blob(repository: &Repository<'_>, digest: &str) -> Result<bool> {
+    let mut url = repository.url(&format!("blobs/{digest}"))?;
+    // Blobs may lie in a store of their own, which the registry sends us to.
+    for _ in 0..3 {
+        let response = repository.send(Method::HEAD, &url, Missing::Answer, |request| request).await;
+        let response = match response {
+            Ok(response) => response,
+            // The store's address may be signed for a download alone. Sending what is there does no harm.
+            Err(error) if url.as_str() != repository.url(&format!("blobs/{digest}"))?.as_str() => {
+                tracing::debug!(digest, error = %error, "whether the blob exists is not known");
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        if !response.status.is_redirection() {
+            return Ok(response.status.is_success());
+        }
+        url = repository.location(&response, &url)?;
+    }
+    Ok(false)
+}
+
 /// A blob to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blob<'a> {
@@ -111,7 +134,10 @@ pub(crate) async fn upload(
         let session = lock(&held).take();
         let (session, from) = match session {
             Some(session) if session.broken => {
-                let (session, from) = resume(repository, blob, session).await?;
+                let Some((session, from)) = resume(repository, blob, session).await? else {
+                    part.set(blob.size);
+                    return Ok(());
+                };
                 reached.store(from, Ordering::Relaxed);
                 (session, from)
             }
@@ -154,17 +180,23 @@ async fn open(repository: &Repository<'_>, uploads: &Url) -> Result<Response> {
         .await
 }
 
-/// Asks how much of the blob came through; where the registry does not say, there is a new session.
+/// Asks how much of the blob came through; where the registry does not say, there is a new session. `None` when it
+/// has all of it.
 /// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-a-blob-in-chunks>
-async fn resume(repository: &Repository<'_>, blob: Blob<'_>, session: Session) -> Result<(Session, u64)> {
+async fn resume(repository: &Repository<'_>, blob: Blob<'_>, session: Session) -> Result<Option<(Session, u64)>> {
     let asked = repository.send(Method::GET, &session.url, Missing::Answer, |request| request.once()).await;
     let known = match asked {
         Ok(response) if response.status == StatusCode::NO_CONTENT => {
             let url = repository.location(&response, &session.url).unwrap_or_else(|_| session.url.clone());
             received(&response).filter(|received| *received <= blob.size).map(|received| (url, received))
         }
-        // The registry forgot it with the connection.
-        Ok(response) if response.status == StatusCode::NOT_FOUND => return Ok((begin(repository).await?, 0)),
+        // It ended well and the answer was lost, or the registry forgot it with the connection.
+        Ok(response) if response.status == StatusCode::NOT_FOUND => {
+            if has_blob(repository, blob.digest).await? {
+                return Ok(None);
+            }
+            return Ok(Some((begin(repository).await?, 0)));
+        }
         Ok(_) => None,
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
         Err(error) => {
@@ -173,10 +205,10 @@ async fn resume(repository: &Repository<'_>, blob: Blob<'_>, session: Session) -
         }
     };
     if let Some((url, received)) = known {
-        return Ok((Session { url, broken: true }, received));
+        return Ok(Some((Session { url, broken: true }, received)));
     }
     abandon(repository, &session).await;
-    Ok((begin(repository).await?, 0))
+    Ok(Some((begin(repository).await?, 0)))
 }
 
 /// `0-N` says that N+1 bytes are there. `0-0` is also what registries say of none, so it says nothing.

@@ -76,6 +76,15 @@ async fn a_registry_that_cannot_go_on_gets_a_new_session() {
 }
 
 #[tokio::test]
+async fn a_blob_whose_last_answer_was_lost_is_not_sent_again() {
+    let case = Case::of(&["one"]).await;
+    let registry = hooked(|head| (is_upload(head) && head.number == 1).then_some(Instead::Lose));
+    case.push(&registry, None).await.expect("pushed");
+    // Three blobs and the manifest, each once.
+    assert_eq!((registry.requests("POST").len(), registry.requests("PUT").len()), (3, 4));
+}
+
+#[tokio::test]
 async fn too_many_requests_are_met_with_the_patience_that_is_asked_for() {
     let case = Case::of(&["one"]).await;
     let registry = hooked(|head| {
