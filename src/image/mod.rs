@@ -54,6 +54,6 @@ pub use build::{Built, build};
 pub use docker_config::DockerConfig;
 pub use dockerfile::DockerfileSpec;
 pub use exposed::exposed_ports;
-pub use push::{Destination, Pushed, exists, push};
+pub use push::{Destination, Pushed, Tag, exists, push};
 pub use spec::{Base, BuildSpec, FileCopy, Platform, Recipe, check, source_date_epoch};
 pub use ways::{Way, Ways};

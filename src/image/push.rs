@@ -26,7 +26,7 @@ use super::{
     pull::{self, ask},
     refusal::unexpected,
     registry::{Access, Missing, Repository},
-    upload::{Blob, Mounted, check_digest, mount, upload},
+    upload::{Blob, Mounted, check_digest, has_blob, mount, upload},
     ways::{Pull, Way, Ways},
 };
 
@@ -41,7 +41,26 @@ pub struct Destination {
     /// `HOST/PATH`.
     pub repository: String,
     /// A name for it there.
-    pub tag: Option<String>,
+    pub tag: Option<Tag>,
+}
+
+/// A name for an image. A repository may be set so that its tags do not move:
+/// <https://cloud.google.com/artifact-registry/docs/docker/troubleshoot#tag-immutable>.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// The push has failed when the registry refuses it.
+    Required(String),
+    /// The image is used by its digest: a refusal is a warning.
+    Wanted(String),
+}
+
+impl Tag {
+    /// Its text.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Required(name) | Self::Wanted(name) => name,
+        }
+    }
 }
 
 /// What a push did.
@@ -64,7 +83,7 @@ pub async fn push(cx: &Ctx, ways: &dyn Ways, layout: &Path, digest: &str, to: &D
     let layout = Layout::open(layout)?;
     let (bytes, manifest) = layout.manifest(digest)?;
     if let Some(tag) = &to.tag {
-        check_tag(tag)?;
+        check_tag(tag.name())?;
     }
     let Way { http, auth } = ways.push(cx, &ImageRef(format!("{}@{digest}", to.repository))).await?;
     let mut repository = Repository::new(cx, &http, auth.as_ref(), &to.repository, Access::Push)?;
@@ -146,7 +165,7 @@ async fn send(
     let mut pushed = Pushed { reference: format!("{}@{}", to.repository, image.digest), uploaded: 0, existed: true };
     let tagged = async {
         match &to.tag {
-            Some(tag) => find(repository, tag).await,
+            Some(tag) => find(repository, tag.name()).await,
             None => Ok(None),
         }
     };
@@ -159,9 +178,35 @@ async fn send(
         pushed.uploaded = send_blobs(repository, image, origin).await?;
         pushed.uploaded += image.bytes.len() as u64;
     }
-    let name = to.tag.as_deref().unwrap_or(image.digest);
-    put_manifest(repository, image, name).await?;
-    Ok(pushed)
+    let Some(tag) = &to.tag else {
+        put_manifest(repository, image, image.digest).await?;
+        return Ok(pushed);
+    };
+    // Under a tag it is there by its digest too, in one round trip.
+    let refusal = match put_manifest(repository, image, tag.name()).await {
+        Err(error) if is_refusal(&error) => error,
+        other => return other.map(|()| pushed),
+    };
+    match tag {
+        Tag::Required(name) if tagged.is_some() => {
+            Err(refusal.hint(format!("`{name}` names another image there: choose another, `carrack push --tag NAME`")))
+        }
+        Tag::Required(_) => Err(refusal),
+        Tag::Wanted(name) => {
+            if there.is_none() {
+                put_manifest(repository, image, image.digest).await?;
+            }
+            let message = format!("the registry refused the tag `{name}`, and the digest is used alone: {refusal}");
+            repository.cx.events.emit(Event::Warning { message });
+            Ok(pushed)
+        }
+    }
+}
+
+/// The registry will not have it, today or tomorrow.
+fn is_refusal(error: &Error) -> bool {
+    let other = matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Timeout | ErrorKind::Unauthenticated);
+    !other && !error.kind().is_retryable()
 }
 
 /// Sends the blobs that the repository lacks; answers how many bytes they have.
@@ -225,28 +270,6 @@ async fn send_blob(
         image.layout.remember_push(digest, &repository.host(), repository.path());
     }
     Ok(size)
-}
-
-async fn has_blob(repository: &Repository<'_>, digest: &str) -> Result<bool> {
-    let mut url = repository.url(&format!("blobs/{digest}"))?;
-    // Blobs may lie in a store of their own, which the registry sends us to.
-    for _ in 0..3 {
-        let response = repository.send(Method::HEAD, &url, Missing::Answer, |request| request).await;
-        let response = match response {
-            Ok(response) => response,
-            // The store's address may be signed for a download alone. Sending what is there does no harm.
-            Err(error) if url.as_str() != repository.url(&format!("blobs/{digest}"))?.as_str() => {
-                tracing::debug!(digest, error = %error, "whether the blob exists is not known");
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
-        };
-        if !response.status.is_redirection() {
-            return Ok(response.status.is_success());
-        }
-        url = repository.location(&response, &url)?;
-    }
-    Ok(false)
 }
 
 async fn put_manifest(repository: &Repository<'_>, image: &Image<'_>, name: &str) -> Result<()> {

@@ -19,7 +19,7 @@ use super::{
     observe::settled,
     verify,
 };
-use crate::image::{Recipe, Ways};
+use crate::image::{Recipe, Tag, Ways};
 
 /// Where the image comes from.
 #[derive(Clone, Debug)]
@@ -127,7 +127,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     let public = is_public(&plan, &observed);
     let opened = plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "service.public");
     if let Some(local) = local.filter(|local| changes_image(&plan, local)) {
-        push_image(cx, provider, ways, &local, Some("latest")).await?;
+        push_image(cx, provider, ways, &local, Tag::Wanted("latest".to_owned())).await?;
     }
     let done = match converge(cx, provider, plan).await {
         Ok(done) => done,

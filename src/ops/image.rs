@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::image::{
     Base, BaseImage, BuildSpec, Built, Recipe, Ways, base, build, dockerfile,
     layout::Layout,
-    push::{Destination, Pushed, exists, push},
+    push::{Destination, Pushed, Tag, exists, push},
 };
 
 /// An image on this disk, and where it belongs.
@@ -65,12 +65,12 @@ pub async fn push_image(
     provider: &dyn Provider,
     ways: &dyn Ways,
     image: &LocalImage,
-    tag: Option<&str>,
+    tag: Tag,
 ) -> Result<Pushed> {
     let started = Instant::now();
     let reference = image.reference();
     cx.events.emit(Event::PhaseStarted { phase: Phase::Push, message: image.repository.clone() });
-    let to = Destination { repository: image.repository.clone(), tag: tag.map(str::to_owned) };
+    let to = Destination { repository: image.repository.clone(), tag: Some(tag) };
     let send = || push(cx, ways, &image.built.layout, &image.built.digest, &to);
     let send = async || match send().await {
         // Credentials may end in the middle of a long push; what it has sent stays there.

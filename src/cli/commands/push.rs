@@ -6,6 +6,7 @@ use crate::{
         error::Failure,
         session::{Session, repository},
     },
+    image::Tag,
     ops::image::{LocalImage, build_image, push_image},
 };
 
@@ -28,7 +29,7 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         .await
         .map_err(|error| session.located(&project, error))?;
     let image = LocalImage { built, repository: repository(&project, &connection, recipe.name()) };
-    let pushed = push_image(&session.cx, &*connection.provider, &ways, &image, Some(&options.tag)).await?;
+    let pushed = push_image(&session.cx, &*connection.provider, &ways, &image, Tag::Required(options.tag)).await?;
     session.data(&pushed.reference).await;
     session.report(json!({ "reference": pushed.reference, "digest": image.built.digest, "uploaded": pushed.uploaded }));
     Ok(0)

@@ -54,7 +54,10 @@ impl Case {
     }
 
     async fn push_as(&self, registry: &TestRegistry, tag: Option<&str>, auth: Option<&RegistryAuth>) -> Result<Pushed> {
-        let to = Destination { repository: format!("{}/p/r/hello", registry.host()), tag: tag.map(str::to_owned) };
+        let to = Destination {
+            repository: format!("{}/p/r/hello", registry.host()),
+            tag: tag.map(|tag| Tag::Required(tag.to_owned())),
+        };
         push(&self.cx, &self.way(auth), &self.built.layout, &self.built.digest, &to).await
     }
 
@@ -116,6 +119,44 @@ async fn only_what_is_missing_is_sent() {
     assert_eq!(registry.requests("PUT"), ["PUT /v2/p/r/hello/manifests/v1"]);
     assert_eq!(registry.requests("POST"), [""; 0]);
     assert!(case.push(&registry, Some("v1")).await.expect("pushed").existed);
+}
+
+#[tokio::test]
+async fn a_tag_that_does_not_move_is_a_warning_where_the_digest_is_used() {
+    let mut case = Case::new().await;
+    let registry = hooked(|head| {
+        let body = r#"{"errors":[{"code":"TAG_IMMUTABLE","message":"tags stay"}]}"#;
+        let moves = head.method == "PUT" && head.target.ends_with("/manifests/latest");
+        moves.then(|| Instead::Answer(409, Vec::new(), body.into()))
+    });
+    registry.put_manifest("p/r/hello", "latest", &serde_json::json!({ "schemaVersion": 2 }));
+    let repository = format!("{}/p/r/hello", registry.host());
+    let to = |tag| Destination { repository: repository.clone(), tag: Some(tag) };
+    let (layout, digest) = (&case.built.layout, &case.built.digest);
+
+    let required = to(Tag::Required("latest".into()));
+    let error = push(&case.cx, &case.way(None), layout, digest, &required).await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::BuildFailed);
+    assert!(error.hints().iter().any(|hint| hint.contains("carrack push --tag NAME")), "{error:?}");
+
+    let (events, mut received) = EventSink::channel();
+    case.cx.events = events;
+    let wanted = to(Tag::Wanted("latest".into()));
+    // The first sends it by its digest, and the second only asks.
+    for sent in [true, false] {
+        registry.forget_requests();
+        push(&case.cx, &case.way(None), layout, digest, &wanted).await.expect("pushed");
+        let mut warnings = Vec::new();
+        while let Some(event) = received.try_recv() {
+            if let Event::Warning { message } = event {
+                warnings.push(message);
+            }
+        }
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("`latest`") && warnings[0].contains("tags stay"), "{warnings:?}");
+        assert_eq!(registry.requests("PUT").contains(&format!("PUT /v2/p/r/hello/manifests/{digest}")), sent);
+    }
+    assert_eq!(registry.manifest(digest), Some(case.manifest()));
 }
 
 #[tokio::test]
