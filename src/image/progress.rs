@@ -57,7 +57,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    #[cfg(test)]
+    /// Bytes of this upload so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }

@@ -22,7 +22,6 @@ use super::{
     progress::Part as Share,
     refusal::unexpected,
     registry::{Missing, Repository},
-    upload::patience,
 };
 
 /// Every kind of manifest that an image can have: OCI's, and Docker's before them.
@@ -157,11 +156,10 @@ async fn fetch(
     partial: &Arc<Mutex<Partial>>,
     share: &Share,
 ) -> Result<Response> {
-    let size = lock(partial).size;
-    let (partial, share) = (Arc::clone(partial), share.clone());
+    let (held, share) = (Arc::clone(partial), share.clone());
     let begun = Mutex::new(false);
     let take = Arc::new(move |status: StatusCode, headers: &HeaderMap, piece: &[u8]| {
-        let mut held = lock(&partial);
+        let mut held = lock(&held);
         // A registry that takes no ranges begins again.
         let first = !std::mem::replace(&mut *begun.lock().unwrap_or_else(PoisonError::into_inner), true);
         if first && status != StatusCode::PARTIAL_CONTENT && held.got > 0 {
@@ -177,15 +175,15 @@ async fn fetch(
         Ok(())
     });
     let range = (from > 0).then(|| HeaderValue::from_str(&format!("bytes={from}-")).ok()).flatten();
-    repository
-        .send(Method::GET, url, Missing::Answer, |request| {
-            let request = request.once().timeout(Some(patience(size))).pieces(take.clone());
-            match &range {
-                Some(range) => request.header(RANGE, range.clone()),
-                None => request,
-            }
-        })
-        .await
+    let what = format!("the download of {}", lock(partial).digest);
+    let sent = repository.send(Method::GET, url, Missing::Answer, |request| {
+        let request = request.once().timeout(None).pieces(take.clone());
+        match &range {
+            Some(range) => request.header(RANGE, range.clone()),
+            None => request,
+        }
+    });
+    repository.patience.while_it_moves(&what, || lock(partial).got, None, sent).await
 }
 
 fn is_range_refused(error: &Error) -> bool {

@@ -45,7 +45,8 @@ pub struct Destination {
 }
 
 /// A name for an image. A repository may be set so that its tags do not move:
-/// <https://cloud.google.com/artifact-registry/docs/docker/troubleshoot#tag-immutable>.
+/// <https://goharbor.io/docs/latest/working-with-projects/working-with-images/create-tag-immutability-rules/>,
+/// <https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-tag-mutability.html>.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tag {
     /// The push has failed when the registry refuses it.

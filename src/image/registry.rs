@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     challenge::Challenge,
+    deadline::Patience,
     docker_config::TOKEN_USER,
     refusal::{classify, refused, unexpected},
 };
@@ -55,6 +56,8 @@ pub(crate) struct Repository<'a> {
     /// Repositories of the same registry that layers are mounted from.
     others: Vec<String>,
     authorization: Mutex<Option<HeaderValue>>,
+    /// For its blobs.
+    pub(crate) patience: Patience,
 }
 
 impl<'a> Repository<'a> {
@@ -76,6 +79,7 @@ impl<'a> Repository<'a> {
             access,
             others: Vec::new(),
             authorization: Mutex::new(auth.and_then(|auth| basic(auth).transpose()).transpose()?),
+            patience: Patience::default(),
         })
     }
 

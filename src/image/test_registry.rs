@@ -45,6 +45,8 @@ pub(crate) enum Instead {
     Cut(usize),
     /// Answers with every byte, and drops the connection before it says that this is all.
     Unended,
+    /// Reads no body, answers nothing, and keeps the connection.
+    Hold,
     /// Does what it is asked for, and drops the connection instead of answering.
     Lose,
 }
@@ -205,6 +207,9 @@ impl Shared {
             }
             let length: usize = head.header("content-length").parse().unwrap_or(0);
             let instead = self.behaviour.hook.as_ref().and_then(|hook| hook(&head));
+            while matches!(instead, Some(Instead::Hold)) {
+                thread::park();
+            }
             let mut body = vec![0; if matches!(instead, Some(Instead::Reset)) { length / 2 } else { length }];
             if reader.read_exact(&mut body).is_err() {
                 return;
@@ -230,7 +235,7 @@ impl Shared {
                     write_unended(&mut writer, self.answer(&head, body));
                     return;
                 }
-                Some(Instead::Cut(_)) | None => self.answer(&head, body),
+                Some(Instead::Cut(_) | Instead::Hold) | None => self.answer(&head, body),
             };
             if write_reply(&mut writer, &head, reply, most).is_none() || most < usize::MAX {
                 return;

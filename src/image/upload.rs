@@ -31,8 +31,6 @@ use super::{
 
 /// Read from the disk at once.
 const PIECE_BYTES: usize = 128 * 1024;
-/// A slower line is taken for a dead one, after the first minute.
-const SLOWEST_BYTES_PER_SECOND: u64 = 20 * 1024;
 /// For what is only tidied up.
 const SHORTLY: Duration = Duration::from_secs(5);
 
@@ -264,34 +262,29 @@ async fn stream(
     part: &Part,
     from: u64,
 ) -> Result<Response> {
-    let (path, part) = (blob.path.to_owned(), part.clone());
+    let (path, shared) = (blob.path.to_owned(), part.clone());
     let body = Body::Stream(Arc::new(move || {
-        part.set(from);
+        shared.set(from);
         let mut file = File::open(&path).map_err(|error| failed("reading", &path, error))?;
         file.seek(SeekFrom::Start(from)).map_err(|error| failed("reading", &path, error))?;
-        let part = part.clone();
+        let part = shared.clone();
         let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE_BYTES)
             .inspect_ok(move |piece| part.add(piece.len() as u64));
         Ok(reqwest::Body::wrap_stream(stream))
     }));
     let range = HeaderValue::from_str(&format!("{from}-{}", blob.size.saturating_sub(1)))
         .map_err(|error| Error::new(ErrorKind::Internal, "a range is no header").with_source(error))?;
-    repository
-        .send(method, url, Missing::Error, |request| {
-            let request = request
-                .once()
-                .timeout(Some(patience(blob.size)))
-                .header(CONTENT_LENGTH, HeaderValue::from(blob.size - from))
-                .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
-                .body(body.clone());
-            if from > 0 { request.idempotent().header(CONTENT_RANGE, range.clone()) } else { request }
-        })
-        .await
-}
-
-/// How long so many bytes may take, one way or the other.
-pub(crate) const fn patience(size: u64) -> Duration {
-    Duration::from_secs(60 + size / SLOWEST_BYTES_PER_SECOND)
+    let what = format!("the upload of {}", blob.digest);
+    let sent = repository.send(method, url, Missing::Error, |request| {
+        let request = request
+            .once()
+            .timeout(None)
+            .header(CONTENT_LENGTH, HeaderValue::from(blob.size - from))
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+            .body(body.clone());
+        if from > 0 { request.idempotent().header(CONTENT_RANGE, range.clone()) } else { request }
+    });
+    repository.patience.while_it_moves(&what, || part.sent(), Some(blob.size), sent).await
 }
 
 /// A registry that says what it stored must say what was sent.

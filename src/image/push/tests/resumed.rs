@@ -1,5 +1,6 @@
 //! Uploads that break, are refused for now, or need not be sent at all.
 use super::*;
+use crate::image::deadline::Patience;
 
 fn resuming(hook: impl Fn(&Head) -> Option<Instead> + Send + Sync + 'static) -> TestRegistry {
     TestRegistry::start(Behaviour { resumes: true, hook: Some(Box::new(hook)), ..Behaviour::default() })
@@ -168,6 +169,35 @@ async fn a_layer_is_read_as_fast_as_it_is_taken() {
     upload(&repository, blob, &part, Some(session)).await.expect_err("nobody takes it");
     // What the kernel holds of a connection is a few megabytes.
     assert!(part.sent() > 0 && part.sent() < SIZE / 4, "{} bytes were read ahead", part.sent());
+}
+
+#[tokio::test]
+async fn a_registry_that_falls_silent_is_asked_again() {
+    let case = Case::of(&["one"]).await;
+    let layout = Layout::open(&case.built.layout).expect("layout");
+    // One that the kernel takes whole, so that only the answer is missing, and one that it does not.
+    for size in [1000, 32 << 20] {
+        let bytes = vec![7; size];
+        let digest = digest_of(&bytes);
+        let path = layout.blob(&digest).expect("path");
+        fs::write(&path, &bytes).expect("write");
+        // Of the uploads, and of the questions for a blob.
+        let registry = hooked(|head| {
+            let is_blob = head.method == "GET" && !head.target.contains("/uploads/") && head.number == 2;
+            (is_blob || (is_upload(head) && head.number == 1)).then_some(Instead::Hold)
+        });
+        let name = format!("{}/p/r/x", registry.host());
+        let mut repository = Repository::new(&case.cx, &case.http, None, &name, Access::Push).expect("repository");
+        repository.patience = Patience { still: Duration::from_secs(1), answer: Duration::from_secs(1) };
+        let part = Progress::silent().part();
+        let blob = Blob { path: &path, digest: &digest, size: size as u64 };
+        upload(&repository, blob, &part, None).await.expect("sent");
+        fs::remove_file(&path).expect("remove");
+        pull::blob(&repository, &layout, (&digest, size as u64), &Progress::silent().part()).await.expect("fetched");
+        assert!(layout.has(&digest, size as u64));
+        // The session and the blob, twice; the blob's upload too.
+        assert_eq!((registry.requests("GET").len(), registry.requests("PUT").len()), (3, 2));
+    }
 }
 
 #[tokio::test]
