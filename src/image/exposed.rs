@@ -1,8 +1,8 @@
 //! Which ports an image says that it listens on: `EXPOSE`, read from its configuration in the registry.
 //!
 //! It is asked for only when a deploy has failed and nothing else tells the port.
-use carrack_core::{Error, ErrorKind, Result, event::Ctx, spec::ImageRef};
-use reqwest::{Method, StatusCode};
+use carrack_core::{Result, event::Ctx, spec::ImageRef};
+use reqwest::Method;
 use serde_json::Value;
 
 use super::{
@@ -17,9 +17,6 @@ use super::{
 
 /// A configuration is a few kB.
 const LONGEST: usize = 4 << 20;
-
-/// A registry may send us to its store.
-const MOST_REDIRECTS: usize = 3;
 
 /// The TCP ports, ascending; none for an image that names none. `image` is by digest. Idempotent.
 pub async fn exposed_ports(cx: &Ctx, way: &Way, image: &ImageRef) -> Result<Vec<u16>> {
@@ -54,18 +51,12 @@ fn ports(configuration: &Value) -> Vec<u16> {
 }
 
 async fn configuration(repository: &Repository<'_>, digest: &str) -> Result<Value> {
-    let mut url = repository.url(&format!("blobs/{digest}"))?;
-    for _ in 0..=MOST_REDIRECTS {
-        let response = repository.send(Method::GET, &url, Missing::Error, |request| request.at_most(LONGEST)).await?;
-        if response.status == StatusCode::OK {
-            return match digest_of(&response.body) == digest {
-                true => response.json(),
-                false => Err(unexpected(&response, "with other content than was asked for")),
-            };
-        }
-        url = repository.location(&response, &url)?;
+    let url = repository.url(&format!("blobs/{digest}"))?;
+    let response = repository.follow(Method::GET, &url, Missing::Error, |request| request.at_most(LONGEST)).await?;
+    match digest_of(&response.body) == digest {
+        true => response.json(),
+        false => Err(unexpected(&response, "with other content than was asked for")),
     }
-    Err(Error::new(ErrorKind::BuildFailed, format!("the registry sends us round for `{digest}`")))
 }
 
 #[cfg(test)]

@@ -32,9 +32,6 @@ pub(crate) const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, 
 /// Registries take no larger ones: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests>.
 const LONGEST_MANIFEST: usize = 4 * 1024 * 1024;
 
-/// A registry may send us to its store, and that to another one.
-const MOST_REDIRECTS: usize = 5;
-
 /// A manifest or an index, as it came.
 #[derive(Clone, Debug)]
 pub(crate) struct Fetched {
@@ -112,27 +109,15 @@ async fn attempt(
         }
         held.got
     };
-    let mut url = repository.url(&format!("blobs/{digest}"))?;
-    let mut response;
-    let mut left = MOST_REDIRECTS;
-    loop {
-        response = match fetch(repository, &url, from, partial, share).await {
-            // It has no such part, so what came may be of something else.
-            Err(error) if from > 0 && is_range_refused(&error) => {
-                lock(partial).restart(share);
-                return Err(error.with_kind(ErrorKind::Unavailable));
-            }
-            other => other?,
-        };
-        if !response.status.is_redirection() {
-            break;
+    let url = repository.url(&format!("blobs/{digest}"))?;
+    let response = match fetch(repository, &url, from, partial, share).await {
+        // It has no such part, so what came may be of something else.
+        Err(error) if from > 0 && is_range_refused(&error) => {
+            lock(partial).restart(share);
+            return Err(error.with_kind(ErrorKind::Unavailable));
         }
-        if left == 0 {
-            return Err(unexpected(&response, "again and again"));
-        }
-        left -= 1;
-        url = repository.location(&response, &url)?;
-    }
+        other => other?,
+    };
     let held = lock(partial);
     match response.status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => held.check(from > 0).map_err(|error| {
@@ -176,7 +161,7 @@ async fn fetch(
     });
     let range = (from > 0).then(|| HeaderValue::from_str(&format!("bytes={from}-")).ok()).flatten();
     let what = format!("the download of {}", lock(partial).digest);
-    let sent = repository.send(Method::GET, url, Missing::Answer, |request| {
+    let sent = repository.follow(Method::GET, url, Missing::Answer, |request| {
         let request = request.once().timeout(None).pieces(take.clone());
         match &range {
             Some(range) => request.header(RANGE, range.clone()),

@@ -28,6 +28,9 @@ use super::{
 /// Tokens, refusals and what else is not asked for its content have a few kB.
 const LONGEST_ANSWER: usize = 1 << 20;
 
+/// A registry may send us to its store, and that to another one.
+const MOST_REDIRECTS: usize = 5;
+
 /// What a token is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -155,6 +158,30 @@ impl<'a> Repository<'a> {
             return Err(refused(&response));
         }
         Ok(response)
+    }
+
+    /// Sends a request, and again where the registry sends us: blobs may lie in a store of their own.
+    /// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-blobs>
+    pub(crate) async fn follow(
+        &self,
+        method: Method,
+        url: &Url,
+        missing: Missing,
+        fill: impl Fn(Request) -> Request,
+    ) -> Result<Response> {
+        let mut url = url.clone();
+        let mut left = MOST_REDIRECTS;
+        loop {
+            let response = self.send(method.clone(), &url, missing, &fill).await?;
+            if !response.status.is_redirection() {
+                return Ok(response);
+            }
+            if left == 0 {
+                return Err(unexpected(&response, "again and again"));
+            }
+            left -= 1;
+            url = self.location(&response, &url)?;
+        }
     }
 
     /// Credentials go to the registry itself, and to the local endpoint that stands in for it; a registry may send

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
-use carrack_core::{Error, ErrorKind, Result, retry::retry};
-use carrack_http::{Body, Response};
+use carrack_core::{Error, ErrorKind, Result, error::RequestInfo, retry::retry};
+use carrack_http::{Body, Response, redact};
 use futures_util::TryStreamExt;
 use reqwest::{
     Method, StatusCode, Url,
@@ -33,29 +33,6 @@ use super::{
 const PIECE_BYTES: usize = 128 * 1024;
 /// For what is only tidied up.
 const SHORTLY: Duration = Duration::from_secs(5);
-
-/// Whether the repository has it.
-pub(crate) async fn has_blob(repository: &Repository<'_>, digest: &str) -> Result<bool> {
-    let mut url = repository.url(&format!("blobs/{digest}"))?;
-    // Blobs may lie in a store of their own, which the registry sends us to.
-    for _ in 0..3 {
-        let response = repository.send(Method::HEAD, &url, Missing::Answer, |request| request).await;
-        let response = match response {
-            Ok(response) => response,
-            // The store's address may be signed for a download alone. Sending what is there does no harm.
-            Err(error) if url.as_str() != repository.url(&format!("blobs/{digest}"))?.as_str() => {
-                tracing::debug!(digest, error = %error, "whether the blob exists is not known");
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
-        };
-        if !response.status.is_redirection() {
-            return Ok(response.status.is_success());
-        }
-        url = repository.location(&response, &url)?;
-    }
-    Ok(false)
-}
 
 /// A blob to send.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +54,23 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn at(url: Url) -> Self {
         Self { url, broken: false }
+    }
+}
+
+/// Whether the repository has a blob.
+pub(crate) async fn has_blob(repository: &Repository<'_>, digest: &str) -> Result<bool> {
+    let url = repository.url(&format!("blobs/{digest}"))?;
+    let elsewhere = |request: &RequestInfo| {
+        request.url != redact::url(&url) || request.status.is_some_and(|status| (300..400).contains(&status))
+    };
+    match repository.follow(Method::HEAD, &url, Missing::Answer, |request| request).await {
+        Ok(response) => Ok(response.status.is_success()),
+        // The store's address may be signed for a download alone. Sending what is there does no harm.
+        Err(error) if error.request().is_some_and(elsewhere) => {
+            tracing::debug!(digest, %error, "whether the blob exists is not known");
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -380,6 +380,46 @@ async fn a_registry_that_has_no_such_part_is_asked_for_the_whole() {
     }
 }
 
+/// Sends everybody who asks for a blob to `host`.
+fn sends_to(host: String) -> TestRegistry {
+    hooked(move |head| {
+        let asks = matches!(head.method.as_str(), "GET" | "HEAD") && head.target.contains("/blobs/sha256:");
+        let location = format!("http://{host}{}", head.target);
+        asks.then(|| Instead::Answer(307, vec![("Location", location)], String::new()))
+    })
+}
+
+#[tokio::test]
+async fn blobs_may_lie_in_a_store_of_their_own() {
+    let store = hooked(|head| {
+        // An address for downloads alone.
+        (head.method == "HEAD").then(|| Instead::Answer(403, Vec::new(), String::new()))
+    });
+    let (from, to) = (sends_to(store.host()), sends_to(store.host()));
+    put_base(&store, &["usr/bin/true"]);
+    put_base(&from, &["usr/bin/true"]);
+    let case = FromBase::new(format!("{}/static:12", from.host()));
+    let built = case.build().await.expect("built");
+    let pushed = case.push(&built, format!("{}/p/hello", to.host())).await.expect("pushed");
+    // The configuration and two layers of the base; whether four blobs are there is not known, and they are sent.
+    assert_eq!((store.requests("GET").len(), store.requests("HEAD").len()), (3, 4));
+    assert_eq!(pushed.uploaded, built.size);
+}
+
+#[tokio::test]
+async fn a_registry_that_sends_us_round_is_left() {
+    let round = hooked(|head| {
+        let location = head.target.clone();
+        head.target
+            .contains("/blobs/sha256:")
+            .then(|| Instead::Answer(307, vec![("Location", location)], String::new()))
+    });
+    put_base(&round, &["usr/bin/true"]);
+    let (kind, message, _) = FromBase::new(format!("{}/static:12", round.host())).refused().await;
+    assert_eq!(kind, ErrorKind::BuildFailed);
+    assert!(message.contains("again and again"), "{message}");
+}
+
 #[tokio::test]
 async fn a_loader_is_looked_for_in_the_base_when_its_layers_are_here() {
     const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
