@@ -207,8 +207,10 @@ impl Shared {
             }
             let length: usize = head.header("content-length").parse().unwrap_or(0);
             let instead = self.behaviour.hook.as_ref().and_then(|hook| hook(&head));
-            while matches!(instead, Some(Instead::Hold)) {
-                thread::park();
+            if matches!(instead, Some(Instead::Hold)) {
+                loop {
+                    thread::park();
+                }
             }
             let mut body = vec![0; if matches!(instead, Some(Instead::Reset)) { length / 2 } else { length }];
             if reader.read_exact(&mut body).is_err() {
