@@ -173,11 +173,18 @@ async fn an_operation_that_fails_leaves_the_earlier_revision_serving() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_ends_in_the_middle() {
     let local = Local::start();
+    let service = local.deployed("hello").await;
     local.fault(json!({ "nth": 2, "fault": kind("expired-token") })).await;
     assert_eq!(local.get(&services()).await.0, 200);
     for _ in 0..2 {
         let (status, refused) = local.get(&services()).await;
         assert_eq!((status, &refused["error"]["details"][0]["reason"]), (401, &json!("ACCESS_TOKEN_EXPIRED")));
+    }
+    // A container could use it at the console.
+    for (token, seen) in [(TOKEN, false), ("foreign", true)] {
+        let request = local.client.get(format!("{}/headers", url(&service))).bearer_auth(token);
+        let text = request.send().await.expect("an answer").text().await.expect("a text");
+        assert_eq!(text.contains(token), seen, "{text}");
     }
     // The console is how it gets out of there.
     let (_, other) =
