@@ -187,12 +187,49 @@ async fn get(
         request = request.header(name, value);
     }
     let request = request.body(Body::empty())?;
-    let answer = async {
+    let mut answer = std::pin::pin!(async {
         let response = sender.send_request(request).await?;
         Ok::<_, hyper::Error>((200..400).contains(&response.status().as_u16()))
-    };
+    });
     tokio::select! {
-        answer = answer => Ok(answer?),
-        ended = connection => { ended?; Ok(false) }
+        answer = &mut answer => Ok(answer?),
+        // One that ends with its answer hands it over in the same moment; without one this fails.
+        _ = connection => Ok(answer.await?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// What the probe makes of a server that says `answer` and closes.
+    async fn probed(answer: &'static str) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let server = async {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.expect("a request"));
+            }
+            stream.write_all(answer.as_bytes()).await.expect("written");
+        };
+        let stream = TcpStream::connect(address).await.expect("connected");
+        let (result, ()) = tokio::join!(get(stream, 8080, "/", &[]), server);
+        result.unwrap_or(false)
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_that_ends_its_connection() {
+        for turn in 0..200 {
+            assert!(probed("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await, "{turn}");
+        }
+        assert!(!probed("HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await);
+        assert!(!probed("").await);
     }
 }
