@@ -2,10 +2,10 @@
 use std::{future::Future, io, time::Duration};
 
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, HttpBody as _},
     response::Response,
 };
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
@@ -21,6 +21,11 @@ use crate::{
 
 /// Who calls may be gone without a word, so what a stall holds is let go after this long.
 const LONGEST_STALL: Duration = Duration::from_secs(600);
+/// What is read of a refused request's body: a layer of an image, and nobody who sends without an end.
+const LARGEST_DRAIN: u64 = 4 << 30;
+const LONGEST_DRAIN: Duration = Duration::from_secs(60);
+/// The server drops what it has not sent when a body fails, so that waits until it is sent.
+const FLUSH: Duration = Duration::from_millis(10);
 
 /// Answers a request as `handle` does, or as a fault has it, and keeps a line of it.
 pub(crate) async fn served<H, F>(
@@ -85,7 +90,7 @@ where
     match fault {
         Fault::Status { status, retry_after, message } => {
             // A client that is still sending would see a broken connection in place of the answer.
-            drain(request.into_body()).await;
+            drain(request.into_body(), LARGEST_DRAIN, LONGEST_DRAIN).await;
             End::Answer(refusal(subject.service, host, *status, *retry_after, message.as_deref()))
         }
         Fault::Reset => End::Cut,
@@ -98,7 +103,7 @@ where
             handle(request).await;
             End::Silence
         }
-        Fault::Truncate => truncated(handle(request).await).await.map_or(End::Cut, End::Answer),
+        Fault::Truncate => truncated(handle(request).await).map_or(End::Cut, End::Answer),
         Fault::Conflict => {
             cloud.google.interfere(subject.path);
             End::Answer(handle(request).await)
@@ -117,19 +122,95 @@ where
     }
 }
 
-async fn drain(mut body: Body) {
-    while let Some(Ok(_)) = body.frame().await {}
+/// Reads `body` to its end, or so many bytes of it, or for so long.
+async fn drain(mut body: Body, most: u64, patience: Duration) {
+    let read = async {
+        let mut count = 0_u64;
+        while let Some(Ok(frame)) = body.frame().await {
+            count += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if count > most {
+                return;
+            }
+        }
+    };
+    // The answer goes out all the same.
+    let _ = tokio::time::timeout(patience, read).await;
 }
 
-/// Half of the body, with the length of the whole; `None` when there is no body.
-async fn truncated(response: Response) -> Option<Response> {
+/// Half of the body, with the length of the whole; `None` when there is no body. Nothing is held back for it: where
+/// the length is not known beforehand, half of the first piece.
+fn truncated(response: Response) -> Option<Response> {
     let (mut parts, body) = response.into_parts();
-    let whole = body.collect().await.ok()?.to_bytes();
-    if whole.is_empty() || parts.status == StatusCode::NO_CONTENT {
+    let declared = || parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    let length: Option<u64> = body.size_hint().exact().or_else(declared);
+    if length == Some(0) || parts.status == StatusCode::NO_CONTENT {
         return None;
     }
-    parts.headers.insert(header::CONTENT_LENGTH, whole.len().into());
-    let half: io::Result<Bytes> = Ok(whole.slice(..whole.len() / 2));
-    let end = Err(io::Error::from(io::ErrorKind::ConnectionReset));
-    Some(Response::from_parts(parts, Body::from_stream(stream::iter([half, end]))))
+    if let Some(length) = length {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    let half =
+        stream::unfold((body.into_data_stream(), length.map(|length| length / 2)), |(mut data, left)| async move {
+            let piece = if left == Some(0) { None } else { data.next().await };
+            let mut piece = piece?.ok()?;
+            let left = left.unwrap_or(piece.len() as u64 / 2);
+            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            let left = left - piece.len() as u64;
+            Some((Ok(piece), (data, Some(left))))
+        });
+    let end = stream::once(async {
+        tokio::time::sleep(FLUSH).await;
+        Err(io::Error::from(io::ErrorKind::ConnectionReset))
+    });
+    Some(Response::from_parts(parts, Body::from_stream(half.chain(end))))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Pieces, and then nothing, without an end.
+    fn endless(pieces: impl IntoIterator<Item = &'static str, IntoIter: Send + 'static>) -> Body {
+        let pieces = pieces.into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from_static(piece.as_bytes())));
+        Body::from_stream(stream::iter(pieces).chain(stream::pending()))
+    }
+
+    #[tokio::test]
+    async fn what_is_drained_has_bounds() {
+        let large = drain(endless(std::iter::repeat("0123456789")), 1_000, PATIENCE);
+        tokio::time::timeout(PATIENCE, large).await.expect("it stops by its size");
+        let slow = drain(endless(["0"]), 1_000, Duration::from_millis(10));
+        tokio::time::timeout(PATIENCE, slow).await.expect("it stops by its time");
+    }
+
+    #[tokio::test]
+    async fn half_of_an_answer_is_passed_on_as_it_comes() {
+        for (length, pieces, half) in [
+            (Some("12"), vec!["abc", "def"], "abcdef"),
+            (Some("13"), vec!["abcdefghi"], "abcdef"),
+            (None, vec!["abcd", "efgh"], "ab"),
+        ] {
+            let mut response = Response::new(endless(pieces));
+            if let Some(length) = length {
+                response.headers_mut().insert(header::CONTENT_LENGTH, http::HeaderValue::from_static(length));
+            }
+            let mut data = truncated(response).expect("an answer").into_body().into_data_stream();
+            let mut seen = Vec::new();
+            let read = async {
+                loop {
+                    match data.next().await.expect("an error before the end") {
+                        Ok(piece) => seen.extend(piece),
+                        Err(_) => return,
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, read).await.expect("it waits for no more than the half");
+            assert_eq!(String::from_utf8_lossy(&seen), half);
+        }
+        assert!(truncated(Response::new(Body::empty())).is_none());
+    }
 }
