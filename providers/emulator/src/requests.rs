@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 const KEPT: usize = 10_000;
+/// Of each text that the caller chose, which may have much more.
+const LONGEST_TEXT: usize = 2 << 10;
 /// Query parameters that are credentials: <https://cloud.google.com/apis/docs/system-parameters>
 const SECRET_PARAMETERS: [&str; 3] = ["access_token", "oauth_token", "key"];
 
@@ -71,9 +73,9 @@ impl Requests {
         let request = Request {
             n: ring.count,
             time: call.at.to_string(),
-            method: call.method,
-            host: call.host,
-            path: redact(&call.path_and_query),
+            method: cut(call.method),
+            host: cut(call.host),
+            path: cut(redact(&call.path_and_query)),
             status: outcome.status.map(|status| status.as_u16()),
             fault: outcome.fault,
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -92,6 +94,15 @@ impl Requests {
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        text.truncate(text.floor_char_boundary(LONGEST_TEXT));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }
 
 fn redact(path_and_query: &str) -> String {
@@ -136,6 +147,27 @@ mod tests {
         requests.clear();
         requests.record(call("/"), ok(), Duration::ZERO);
         assert_eq!(requests.all()[0].n, KEPT as u64 + 4);
+    }
+
+    #[test]
+    fn a_long_path_is_cut() {
+        let requests = Requests::default();
+        for path in
+            [format!("/{}", "a".repeat(60_000)), format!("/?key=k&b={}", "é".repeat(30_000)), "/short".to_owned()]
+        {
+            requests.record(call(&path), ok(), Duration::ZERO);
+        }
+        let all = requests.all();
+        for request in &all[..2] {
+            assert!(
+                request.path.len() <= LONGEST_TEXT + '…'.len_utf8() && request.path.ends_with('…'),
+                "{}",
+                request.path
+            );
+            assert!(request.path.len() >= LONGEST_TEXT);
+        }
+        assert!(all[1].path.starts_with("/?key=REDACTED&b=é"), "{}", all[1].path);
+        assert_eq!(all[2].path, "/short");
     }
 
     #[test]
