@@ -114,9 +114,6 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
     if call.body["mode"].as_str().is_some_and(|mode| mode != "STANDARD_REPOSITORY") {
         return Err(Status::new(Code::Unimplemented, "The local cloud has only standard repositories."));
     }
-    if let Some(status) = &call.fail {
-        return Ok(repositories.operations.failed(&parent, metadata(), status));
-    }
     let name = format!("{parent}/repositories/{id}");
     let now = Timestamp::now().to_string();
     let mut repository = call.body.clone();
@@ -133,6 +130,9 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
         let mut by_name = repositories.lock();
         if by_name.contains_key(&name) {
             return Err(Status::new(Code::AlreadyExists, "the repository already exists"));
+        }
+        if let Some(status) = &call.fail {
+            return Ok(repositories.operations.failed(&parent, metadata(), status));
         }
         by_name.insert(name, repository.clone());
     }
@@ -157,7 +157,7 @@ fn list(repositories: &Repositories, call: &Call<'_>) -> Result<Value, Status> {
 fn delete(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, Status> {
     let name = name(call);
     call.authorize("artifactregistry.repositories.delete", &name)?;
-    if let Some(status) = &call.fail {
+    if let Some(status) = call.fail.as_ref().filter(|_| repositories.exists(&name)) {
         return Ok(repositories.operations.failed(&call.parent(), metadata(), status));
     }
     repositories.lock().remove(&name).ok_or_else(|| missing(&name))?;

@@ -183,10 +183,30 @@ async fn an_operation_that_fails_leaves_the_earlier_revision_serving() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_would_be_refused_begins_no_operation_that_fails() {
+    let local = Local::start();
+    let parent = "/v1/projects/local/locations/us-central1/repositories";
+    let create = async || {
+        local.call(Method::POST, &format!("{parent}?repositoryId=a"), Some(json!({ "format": "DOCKER" }))).await
+    };
+    let delete = async |id: &str| local.call(Method::DELETE, &format!("{parent}/{id}"), None).await;
+    assert_eq!(create().await.0, 200);
+    local.fault(json!({ "service": "artifactregistry", "fault": kind("failed-operation") })).await;
+    assert_eq!(create().await.0, 409);
+    assert_eq!(delete("none").await.0, 404);
+    let (status, operation) = delete("a").await;
+    assert_eq!(status, 200, "{operation:#}");
+    let (_, end) = local.get(&format!("/v1/{}", operation["name"].as_str().expect("a name"))).await;
+    assert_eq!(end["error"]["code"], 13, "{end:#}");
+    assert_eq!(local.get(&format!("{parent}/a")).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_ends_in_the_middle() {
     let local = Local::start();
     let service = local.deployed("hello").await;
     local.fault(json!({ "nth": 2, "fault": kind("expired-token") })).await;
+    let another = local.fault(json!({ "path": "/none", "fault": kind("expired-token") })).await;
     assert_eq!(local.get(&services()).await.0, 200);
     for _ in 0..2 {
         let (status, refused) = local.get(&services()).await;
