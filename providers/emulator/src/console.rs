@@ -111,10 +111,10 @@ async fn clear_fault(State(cloud): State<Arc<Cloud>>, Path(id): Path<u64>) -> Re
     }
 }
 
-/// With the rules goes what they did to tokens.
+/// With the last rule that ends tokens goes what they did: nobody keeps which rule ended which.
 fn clear(cloud: &Cloud, id: Option<u64>) -> usize {
     let gone = cloud.faults.clear(id);
-    if gone.iter().any(|rule| rule.fault == Fault::ExpiredToken) {
+    if gone.iter().any(|rule| rule.fault == Fault::ExpiredToken) && !cloud.faults.has(&Fault::ExpiredToken) {
         cloud.iam.revive();
     }
     gone.len()

@@ -90,6 +90,10 @@ impl Faults {
         self.lock().active.iter().map(listed).collect()
     }
 
+    pub(crate) fn has(&self, fault: &Fault) -> bool {
+        self.lock().active.iter().any(|active| active.rule.fault == *fault)
+    }
+
     /// Removes one rule, or all of them, and lets go of the calls that they hold; answers what was removed.
     pub(crate) fn clear(&self, id: Option<u64>) -> Vec<FaultRule> {
         let mut rules = self.lock();

@@ -224,6 +224,8 @@ async fn a_token_ends_in_the_middle() {
     let request = local.client.get(format!("{}{}", local.running.addresses().google, services()));
     let token = other["token"].as_str().expect("a token");
     assert_eq!(request.bearer_auth(token).send().await.expect("an answer").status(), 200);
+    assert_eq!(local.console(Method::DELETE, &format!("/faults/{another}"), None).await.0, 200);
+    assert_eq!(local.get(&services()).await.0, 401, "the rule that ended it is there");
     local.console(Method::DELETE, "/faults", None).await;
     assert_eq!(local.get(&services()).await.0, 200);
 }
