@@ -90,6 +90,23 @@ impl Record {
         Self { source, at: Timestamp::now(), id: fastrand::u128(..), what }
     }
 
+    /// About what it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let what = match &self.what {
+            What::Line { text, .. } | What::System { text, .. } => text.len(),
+            What::Request(served) => {
+                let headers = [&served.user_agent, &served.referer];
+                let headers: usize = headers.into_iter().flatten().map(|value| value.len()).sum();
+                size_of::<Served>()
+                    + served.method.as_str().len()
+                    + served.url.len()
+                    + headers
+                    + served.trouble.as_ref().map_or(0, String::len)
+            }
+        };
+        size_of::<Self>() + what
+    }
+
     pub(super) fn entry(&self) -> Value {
         Value::Object(match &self.what {
             What::Line { stderr, text } => self.line(if *stderr { "stderr" } else { "stdout" }, text),

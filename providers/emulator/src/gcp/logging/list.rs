@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     filter,
-    logs::{Logs, Stored},
+    logs::{Logs, Place, Wanted},
 };
 use crate::gcp::{
     call::Call,
@@ -35,23 +35,17 @@ pub(crate) fn handle(logs: &Logs, projects: &Projects, call: &Call<'_>) -> Resul
             usize::try_from(size).map_err(|_| Status::invalid("page_size must not be negative."))?.min(LARGEST_PAGE)
         }
     };
-    let mut entries = logs.select(&project, |entry| filter.wants(entry));
-    if newest_first {
-        entries.reverse();
-    }
-    if let Some(token) = body["pageToken"].as_str() {
-        let after = read_token(token).ok_or_else(|| Status::invalid("page_token is invalid."))?;
-        let after = (after.0.as_str(), after.1);
-        entries.retain(|entry| if newest_first { entry.order() < after } else { entry.order() > after });
-    }
-    let more = entries.len() > size;
-    entries.truncate(size);
+    let after = match body["pageToken"].as_str() {
+        Some(token) => Some(read_token(token).ok_or_else(|| Status::invalid("page_token is invalid."))?),
+        None => None,
+    };
+    let page = logs.page(&project, |entry| filter.wants(entry), &Wanted { newest_first, after, size });
     let mut answer = json!({});
-    if more && let Some(last) = entries.last() {
+    if let Some(last) = &page.last {
         answer["nextPageToken"] = json!(write_token(last));
     }
-    if !entries.is_empty() {
-        answer["entries"] = entries.into_iter().map(|stored| stored.entry).collect();
+    if !page.entries.is_empty() {
+        answer["entries"] = page.entries.into();
     }
     Ok(answer)
 }
@@ -72,12 +66,11 @@ fn project(projects: &Projects, body: &Value) -> Result<String, Status> {
 }
 
 /// The place of the last entry that was answered: new entries move no page.
-fn write_token(last: &Stored) -> String {
-    let (time, number) = last.order();
+fn write_token((time, number): &Place) -> String {
     URL_SAFE_NO_PAD.encode(format!("{time} {number}"))
 }
 
-fn read_token(token: &str) -> Option<(String, u64)> {
+fn read_token(token: &str) -> Option<Place> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
     let (time, number) = text.split_once(' ')?;
     Some((time.to_owned(), number.parse().ok()?))
