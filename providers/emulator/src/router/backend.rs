@@ -24,6 +24,8 @@ pub(crate) struct Started {
     pub(crate) instance: Arc<dyn Instance>,
     /// Inside the container.
     pub(crate) port: u16,
+    /// By which whoever started it knows it.
+    pub(crate) id: u128,
 }
 
 /// How a backend gets its instance.
@@ -31,8 +33,8 @@ pub(crate) struct Started {
 pub(crate) trait Start: fmt::Debug + Send + Sync {
     /// Starts one and waits until it listens. When `cancelled` it leaves nothing behind.
     async fn start(&self, cancelled: CancellationToken) -> Result<Started, String>;
-    /// The instance ended by itself.
-    fn died(&self, exit: Exit);
+    /// The instance with this id ended by itself; another one may run already.
+    fn died(&self, id: u128, exit: Exit);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -178,7 +180,7 @@ impl Backend {
     }
 
     fn watch(self: &Arc<Self>, started: Started) -> Arc<Serving> {
-        let Started { instance, port } = started;
+        let Started { instance, port, id } = started;
         let serving = Arc::new(Serving {
             client: Client::new(instance.clone(), port, self.settings.http2),
             instance: instance.clone(),
@@ -196,7 +198,7 @@ impl Backend {
             let exit = instance.exited().await;
             watched.ended.store(true, Ordering::Release);
             if !watched.stopping.load(Ordering::Acquire) {
-                backend.start.died(exit);
+                backend.start.died(id, exit);
             }
             backend.living.send_modify(|count| *count -= 1);
         });

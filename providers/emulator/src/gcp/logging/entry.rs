@@ -54,10 +54,19 @@ struct Instance {
 }
 
 impl Source {
-    /// One instance of a revision; no revision when none took the request.
+    /// A new instance of a revision; no revision when none took the request.
     pub(crate) fn new(key: &Key, revision: Option<&str>) -> Self {
+        Self::of(key, revision, fastrand::u128(..))
+    }
+
+    /// The instance that has this id.
+    pub(crate) fn of(key: &Key, revision: Option<&str>, id: u128) -> Self {
         let revision = revision.unwrap_or_default().to_owned();
-        Self(Arc::new(Instance { key: key.clone(), revision, id: fastrand::u128(..) }))
+        Self(Arc::new(Instance { key: key.clone(), revision, id }))
+    }
+
+    pub(crate) fn id(&self) -> u128 {
+        self.0.id
     }
 
     pub(super) fn key(&self) -> &Key {

@@ -1,5 +1,5 @@
 //! From a revision's template to an instance that listens.
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -16,9 +16,7 @@ use super::{
 };
 use crate::{
     gcp::{
-        access,
-        logging::Source,
-        repository_policy,
+        access, repository_policy,
         status::{Code, Status},
     },
     image::{Image, ImageError},
@@ -104,7 +102,6 @@ async fn first_instance(
         image,
         runtime,
         logs: parts.logs.clone(),
-        source: Mutex::new(Source::new(key, Some(name))),
     });
     let started = starter.bring_up(cancelled).await?;
     Ok(Up { digest, backend: Backend::new(name.to_owned(), settings, starter), started })

@@ -2,7 +2,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -46,8 +46,6 @@ pub(super) struct Starter {
     pub(super) image: Image,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) logs: Arc<Logs>,
-    /// The instance that runs now.
-    pub(super) source: Mutex<Source>,
 }
 
 impl fmt::Debug for Starter {
@@ -62,8 +60,8 @@ impl Start for Starter {
         self.bring_up(&cancelled).await.map_err(|failure| failure.message)
     }
 
-    fn died(&self, exit: Exit) {
-        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    fn died(&self, id: u128, exit: Exit) {
+        let source = Source::of(&self.key, Some(&self.revision), id);
         self.log(&source).ended(exit, self.memory());
     }
 }
@@ -76,7 +74,6 @@ impl Starter {
             return Err(unwanted());
         }
         let source = Source::new(&self.key, Some(&self.revision));
-        *self.source.lock().unwrap_or_else(PoisonError::into_inner) = source.clone();
         let log = self.log(&source);
         log.starting();
         self.differences(log);
@@ -86,7 +83,7 @@ impl Starter {
         let container = template::ingress(&self.template).unwrap_or(&Value::Null);
         let skipped = self.template["healthCheckDisabled"] == true;
         let Some(probe) = container.get("startupProbe").and_then(Probe::parse).filter(|_| !skipped) else {
-            return Ok(Started { instance, port });
+            return Ok(Started { instance, port, id: source.id() });
         };
         let default = is_default(&probe, container);
         let probed = Probed::new(&probe, default, &self.container_name(container));
@@ -94,7 +91,7 @@ impl Starter {
         let failure = match probe.run(&instance, cancelled, missed).await {
             Outcome::Passed(attempts) => {
                 log.passed(&probed, attempts);
-                return Ok(Started { instance, port });
+                return Ok(Started { instance, port, id: source.id() });
             }
             Outcome::Exited(exit) => {
                 // What it wrote comes before what is said of its end.
@@ -283,12 +280,45 @@ mod tests {
         async fn forget_images(&self) {}
     }
 
-    #[tokio::test]
-    async fn what_is_no_longer_wanted_is_not_launched() {
-        let key = Key { project: "p".to_owned(), location: "l".to_owned(), service: "s".to_owned() };
-        let starter = Starter {
-            source: Mutex::new(Source::new(&key, None)),
-            key,
+    /// Its containers need no probe, and never end.
+    #[derive(Debug)]
+    struct Lasting;
+
+    #[async_trait]
+    impl Runtime for Lasting {
+        fn kind(&self) -> RuntimeKind {
+            RuntimeKind::Process
+        }
+
+        fn engine(&self) -> Option<&std::path::Path> {
+            None
+        }
+
+        async fn launch(&self, _: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
+            Ok(Arc::new(Self))
+        }
+
+        async fn forget_images(&self) {}
+    }
+
+    #[async_trait]
+    impl Instance for Lasting {
+        async fn connect(&self, _: u16) -> std::io::Result<tokio::net::TcpStream> {
+            Err(std::io::ErrorKind::ConnectionRefused.into())
+        }
+
+        async fn exited(&self) -> Exit {
+            std::future::pending().await
+        }
+
+        async fn stop(&self, _: Duration) -> Exit {
+            Exit::signal(9)
+        }
+    }
+
+    fn starter(runtime: Arc<dyn Runtime>) -> Starter {
+        Starter {
+            key: Key { project: "p".to_owned(), location: "l".to_owned(), service: "s".to_owned() },
             revision: "s-1".to_owned(),
             template: Value::Null,
             image: Image {
@@ -300,13 +330,32 @@ mod tests {
                 configuration: Blob { digest: "sha256:0".to_owned(), path: "/nonexistent".into() },
                 layers: Vec::new(),
             },
-            runtime: Arc::new(Broken),
+            runtime,
             logs: Arc::default(),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_longer_wanted_is_not_launched() {
+        let starter = starter(Arc::new(Broken));
         let cancelled = CancellationToken::new();
         let code = async || starter.bring_up(&cancelled).await.map_err(|failure| failure.code).err();
         assert_eq!(code().await, Some(Code::Internal));
         cancelled.cancel();
         assert_eq!(code().await, Some(Code::Aborted));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_instance_is_logged_as_its_own() {
+        let starter = starter(Arc::new(Lasting));
+        let cancelled = CancellationToken::new();
+        let start = async || starter.bring_up(&cancelled).await.map_err(|failure| failure.message).expect("it starts");
+        let (first, second) = (start().await, start().await);
+        assert_ne!(first.id, second.id);
+        starter.died(first.id, Exit::code(1));
+        let entries = starter.logs.all("p");
+        let ids: Vec<_> = entries.iter().map(|entry| entry["labels"]["instanceId"].clone()).collect();
+        assert_eq!(entries.last().expect("an entry")["textPayload"], "Container called exit(1).");
+        assert_eq!((ids.len(), &ids[2]), (3, &ids[0]), "{ids:?}");
     }
 }

@@ -30,10 +30,10 @@ impl Start for Stubborn {
         self.begun.send(cancelled).map_err(|error| error.to_string())?;
         self.permits.acquire().await.map_err(|error| error.to_string())?.forget();
         let instance = Arc::new(Still { ended: CancellationToken::new(), stopped: self.stopped.clone() });
-        Ok(Started { instance, port: 1 })
+        Ok(Started { instance, port: 1, id: 0 })
     }
 
-    fn died(&self, _: Exit) {}
+    fn died(&self, _: u128, _: Exit) {}
 }
 
 #[async_trait]
