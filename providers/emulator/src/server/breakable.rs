@@ -24,9 +24,13 @@ pub(super) struct Breakable {
 pub(super) struct Breaker(Arc<AtomicBool>);
 
 impl Breaker {
-    /// Once the server lets go of the connection.
+    /// From here on nothing passes: over HTTP/2 the server would end only the one stream, and keep the connection.
     pub(super) fn trip(&self) {
         self.0.store(true, Ordering::Release);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.0.load(Ordering::Acquire) { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 }
 
@@ -39,7 +43,7 @@ impl Breakable {
 
 impl Drop for Breakable {
     fn drop(&mut self) {
-        if self.breaker.0.load(Ordering::Acquire) {
+        if self.breaker.check().is_err() {
             // Without it the client sees an orderly end.
             let _ = self.stream.set_zero_linger();
         }
@@ -52,16 +56,19 @@ impl AsyncRead for Breakable {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.breaker.check()?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Breakable {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.breaker.check()?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.breaker.check()?;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -78,6 +85,7 @@ impl AsyncWrite for Breakable {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.breaker.check()?;
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 }

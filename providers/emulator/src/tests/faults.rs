@@ -92,6 +92,24 @@ async fn a_reset_breaks_the_connection_before_or_after() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_breaks_all_that_shares_a_connection() {
+    let mut local = Local::start();
+    local.fault(json!({ "path": "/a", "fault": kind("stall") })).await;
+    local.fault(json!({ "path": "/b", "fault": kind("reset") })).await;
+    local.client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
+    let stalled = local.broken(Method::GET, "/a", Value::Null);
+    let reset = async {
+        local.until_async(async || local.console(Method::GET, "/faults", None).await.1[0]["hits"] == 1).await;
+        local.broken(Method::GET, "/b", Value::Null).await
+    };
+    let both = async { tokio::join!(stalled, reset) };
+    let (first, second) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("both end");
+    for why in [first, second] {
+        assert!(why.to_lowercase().contains("reset") || why.contains("broken pipe"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_truncated_answer_ends_in_its_middle() {
     let local = Local::start();
     local.fault(json!({ "nth": 1, "fault": kind("truncate") })).await;
