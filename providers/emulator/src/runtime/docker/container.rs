@@ -17,6 +17,7 @@ use tokio::{
     task::JoinHandle,
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     engine::{explain, is_missing, remove},
@@ -69,8 +70,9 @@ impl Created {
         };
         let id: Arc<str> = self.id.take().unwrap_or_default().into();
         let (sender, exit) = watch::channel(None);
-        tokio::spawn(attend(self.docker.clone(), Arc::clone(&id), reader, sender));
-        Ok(Container { docker: self.docker.clone(), id, reach: Reach::of(&found), exit })
+        let signs = Signs::default();
+        tokio::spawn(attend(self.docker.clone(), Arc::clone(&id), reader, sender, signs.clone()));
+        Ok(Container { docker: self.docker.clone(), id, reach: Reach::of(&found), exit, signs, patience: KILL })
     }
 }
 
@@ -99,17 +101,43 @@ pub(super) struct Container {
     id: Arc<str>,
     reach: Reach,
     exit: watch::Receiver<Option<Exit>>,
+    signs: Signs,
+    /// How long the engine may take to end it.
+    pub(super) patience: Duration,
+}
+
+/// What its attendant and its holder tell each other on the way to its end.
+#[derive(Clone, Debug, Default)]
+struct Signs {
+    /// It has ended; its last words and its removal may take longer.
+    ended: CancellationToken,
+    /// The engine does not end it.
+    given_up: CancellationToken,
 }
 
 /// Stays with a container to its end, removes it, and tells of it then.
-async fn attend(docker: Docker, id: Arc<str>, mut reader: JoinHandle<()>, exit: watch::Sender<Option<Exit>>) {
-    let told = ended(&docker, &id).await;
-    if timeout(LAST_WORDS, &mut reader).await.is_err() {
-        reader.abort();
-    }
-    if let Err(error) = remove(&docker, &id).await {
-        tracing::debug!(%id, error = explain(&error), "a container stays in the engine");
-    }
+async fn attend(
+    docker: Docker,
+    id: Arc<str>,
+    mut reader: JoinHandle<()>,
+    exit: watch::Sender<Option<Exit>>,
+    signs: Signs,
+) {
+    let orderly = async {
+        let told = ended(&docker, &id).await;
+        signs.ended.cancel();
+        let _ = timeout(LAST_WORDS, &mut reader).await;
+        if let Err(error) = remove(&docker, &id).await {
+            tracing::debug!(%id, error = explain(&error), "a container stays in the engine");
+        }
+        told
+    };
+    let told = tokio::select! {
+        told = orderly => told,
+        () = signs.given_up.cancelled() => KILLED,
+    };
+    signs.ended.cancel();
+    reader.abort();
     // Nobody may be left to hear it.
     let _ = exit.send(Some(told));
 }
@@ -179,11 +207,13 @@ async fn forward(attached: AttachContainerResults, output: mpsc::Sender<Line>) {
     }
 }
 
-async fn kill(docker: &Docker, id: &str, signal: &str) {
+async fn kill(docker: &Docker, id: &str, signal: &str, patience: Duration) {
     let options = KillContainerOptions { signal: signal.to_owned() };
-    if let Err(error) = docker.kill_container(id, Some(options)).await {
+    match timeout(patience, docker.kill_container(id, Some(options))).await {
+        Ok(Ok(())) => {}
         // It has ended, or ends now.
-        tracing::debug!(id, signal, error = explain(&error), "a signal was not sent");
+        Ok(Err(error)) => tracing::debug!(id, signal, error = explain(&error), "a signal was not sent"),
+        Err(_) => tracing::debug!(id, signal, "the engine does not answer"),
     }
 }
 
@@ -191,7 +221,7 @@ async fn kill(docker: &Docker, id: &str, signal: &str) {
 impl Instance for Container {
     async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         // Its address and port may be another container's by then.
-        if self.exit.borrow().is_some() {
+        if self.signs.ended.is_cancelled() {
             return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "the container has ended"));
         }
         self.reach.connect(port).await
@@ -208,19 +238,23 @@ impl Instance for Container {
 
     async fn stop(&self, grace: Duration) -> Exit {
         if self.exit.borrow().is_none() {
-            kill(&self.docker, &self.id, "SIGTERM").await;
+            kill(&self.docker, &self.id, "SIGTERM", self.patience).await;
         }
         if let Ok(exit) = timeout(grace, self.exited()).await {
             return exit;
         }
-        kill(&self.docker, &self.id, "SIGKILL").await;
-        if let Ok(exit) = timeout(KILL, self.exited()).await {
+        kill(&self.docker, &self.id, "SIGKILL", self.patience).await;
+        if let Ok(exit) = timeout(self.patience, self.exited()).await {
             return exit;
         }
-        if let Err(error) = remove(&self.docker, &self.id).await {
-            tracing::warn!(id = %self.id, error = explain(&error), "a container does not end");
+        // With it gone its attendant hears of the end.
+        let _ = timeout(self.patience, remove(&self.docker, &self.id)).await;
+        if let Ok(exit) = timeout(self.patience, self.exited()).await {
+            return exit;
         }
-        timeout(KILL, self.exited()).await.unwrap_or(KILLED)
+        tracing::warn!(id = %self.id, "the engine does not end a container; its label finds it");
+        self.signs.given_up.cancel();
+        self.exited().await
     }
 }
 
@@ -230,7 +264,7 @@ impl Drop for Container {
         let Ok(handle) = Handle::try_current() else { return };
         if self.exit.borrow().is_none() {
             let (docker, id) = (self.docker.clone(), Arc::clone(&self.id));
-            handle.spawn(async move { kill(&docker, &id, "SIGKILL").await });
+            handle.spawn(async move { kill(&docker, &id, "SIGKILL", KILL).await });
         }
     }
 }

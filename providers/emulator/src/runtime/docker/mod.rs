@@ -22,6 +22,9 @@ pub(super) mod reach;
 mod runtime;
 mod trial;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 
 pub use clean::sweep_engine;

@@ -8,19 +8,23 @@
 //! finds nobody closes the connection at once, which is waited for before the first connection counts.
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    fs::File,
+    io::{self, BufRead, BufReader, Read},
     net::{IpAddr, Ipv4Addr, UdpSocket},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bollard::models::ContainerInspectResponse;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
 /// A container that lives answers at once.
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a forwarder may take to find out that nobody listens.
 const DOUBT: Duration = Duration::from_millis(300);
+/// The table of sockets begins with those that listen, so what comes later is of no use; a program with many
+/// connections would make it long. The table of mounts is some KiB.
+const TABLE_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(in crate::runtime) struct Reach {
@@ -32,29 +36,33 @@ pub(in crate::runtime) struct Reach {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
     /// The container's own address.
-    Direct(IpAddr),
+    Direct { address: IpAddr, process: Process },
     /// The container's ports and those of 127.0.0.1.
-    Published {
-        ports: HashMap<u16, u16>,
-        /// A process of the container, where it is one of this machine.
-        process: Option<i64>,
-    },
+    Published { ports: HashMap<u16, u16>, process: Option<Process> },
+}
+
+/// A container's first process, where it is one of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Process {
+    id: i64,
+    container: Arc<str>,
 }
 
 impl Reach {
     /// From what the engine says of a container that was started.
     pub(in crate::runtime) fn of(container: &ContainerInspectResponse) -> Self {
         let id = container.id.as_deref().unwrap_or_default();
-        let process = container.state.as_ref().and_then(|state| state.pid).filter(|&pid| is_here(pid, id));
+        let pid = container.state.as_ref().and_then(|state| state.pid);
+        let process = pid.map(|pid| Process { id: pid, container: id.into() }).filter(Process::is_here);
         let network = container.network_settings.as_ref();
         let endpoints = network.and_then(|network| network.networks.as_ref()).into_iter().flat_map(HashMap::values);
         let direct = endpoints.into_iter().find_map(|endpoint| {
             let gateway: IpAddr = endpoint.gateway.as_ref()?.parse().ok()?;
             let address: IpAddr = endpoint.ip_address.as_ref()?.parse().ok()?;
-            (process.is_some() && is_ours(gateway)).then_some(address)
+            is_ours(gateway).then_some(address)
         });
-        let way = match direct {
-            Some(address) => Way::Direct(address),
+        let way = match direct.zip(process.clone()) {
+            Some((address, process)) => Way::Direct { address, process },
             None => Way::Published { ports: published(container), process },
         };
         Self { way, proven: Mutex::default() }
@@ -62,17 +70,17 @@ impl Reach {
 
     pub(in crate::runtime) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         let (address, outside, process) = match &self.way {
-            Way::Direct(address) => return connect(*address, port).await,
+            Way::Direct { address, process } => return process.keep(connect(*address, port).await?).await,
             Way::Published { ports, process } => {
                 let outside = ports.get(&port).copied().ok_or_else(refused)?;
                 (IpAddr::from(Ipv4Addr::LOCALHOST), outside, process)
             }
         };
         if let Some(process) = process {
-            if !is_listened_on(*process, port) {
+            if !process.listens_on(port).await {
                 return Err(refused());
             }
-            return connect(address, outside).await;
+            return process.keep(connect(address, outside).await?).await;
         }
         let stream = connect(address, outside).await?;
         if !self.proven().contains(&port) {
@@ -90,7 +98,8 @@ impl Reach {
     /// not.
     #[cfg(all(test, feature = "engine-tests"))]
     pub(in crate::runtime) fn published(container: &ContainerInspectResponse) -> [Self; 2] {
-        let process = container.state.as_ref().and_then(|state| state.pid);
+        let id = container.state.as_ref().and_then(|state| state.pid);
+        let process = id.map(|id| Process { id, container: container.id.as_deref().unwrap_or_default().into() });
         [process, None].map(|process| Self {
             way: Way::Published { ports: published(container), process },
             proven: Mutex::default(),
@@ -119,10 +128,38 @@ fn published(container: &ContainerInspectResponse) -> HashMap<u16, u16> {
     ports.into_iter().flatten().filter_map(pair).collect()
 }
 
-/// Whether a process is of this machine, and of the container: an engine in a virtual machine counts others.
-fn is_here(process: i64, container: &str) -> bool {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
-    process > 0 && !container.is_empty() && ["cgroup", "mountinfo"].iter().any(|file| read(file).contains(container))
+impl Process {
+    /// Whether it is of this machine, and of the container: an engine in a virtual machine counts others, and an ended
+    /// one's number may be another's.
+    fn is_here(&self) -> bool {
+        let Self { id, container } = self;
+        let mentions = |file: &str| lines(&format!("/proc/{id}/{file}")).any(|line| line.contains(&**container));
+        *id > 0 && !container.is_empty() && ["cgroup", "mountinfo"].into_iter().any(mentions)
+    }
+
+    /// A connection that was made while the container lived: after its end another one gets its address, and its
+    /// ports.
+    async fn keep(&self, stream: TcpStream) -> io::Result<TcpStream> {
+        let process = self.clone();
+        match spawn_blocking(move || process.is_here()).await {
+            Ok(true) => Ok(stream),
+            Ok(false) | Err(_) => Err(refused()),
+        }
+    }
+
+    /// Looks into the container's network.
+    /// <https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html>
+    async fn listens_on(&self, port: u16) -> bool {
+        let id = self.id;
+        let look = move || ["tcp", "tcp6"].iter().any(|file| listens(lines(&format!("/proc/{id}/net/{file}")), port));
+        spawn_blocking(look).await.unwrap_or(false)
+    }
+}
+
+/// Of one of the kernel's tables, as far as it is read at all; none when it cannot be read.
+fn lines(path: &str) -> impl Iterator<Item = String> {
+    let file = File::open(path).ok().map(|file| BufReader::new(file.take(TABLE_BYTES)));
+    file.into_iter().flat_map(BufRead::lines).map_while(Result::ok)
 }
 
 /// Whether an address is one of this machine's: only such a one can be bound.
@@ -130,17 +167,11 @@ fn is_ours(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-/// Looks into the container's network.
-/// <https://www.kernel.org/doc/html/latest/networking/proc_net_tcp.html>
-fn is_listened_on(process: i64, port: u16) -> bool {
-    let read = |file: &str| std::fs::read_to_string(format!("/proc/{process}/net/{file}")).unwrap_or_default();
-    ["tcp", "tcp6"].iter().any(|file| listens(&read(file), port))
-}
-
 /// Whether a table has a listening socket of `port` on more than loopback.
-fn listens(table: &str, port: u16) -> bool {
+fn listens(table: impl Iterator<Item = String>, port: u16) -> bool {
     const LISTEN: &str = "0A";
-    table.lines().skip(1).any(|line| {
+    let mut table = table.skip(1);
+    table.any(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (Some(local), Some(&LISTEN)) = (fields.get(1), fields.get(3)) else { return false };
         local.split_once(':').is_some_and(|(address, found)| {
@@ -186,6 +217,7 @@ mod tests {
     #[test]
     #[cfg(target_endian = "little")]
     fn loopback_alone_is_not_listened_on() {
+        let listens = |table: &str, port| listens(table.lines().map(str::to_owned), port);
         for table in [TABLE, TABLE_6] {
             assert!(!listens(table, 8080), "on loopback");
             assert!(listens(table, 8081), "on every address");
@@ -209,11 +241,27 @@ mod tests {
         assert!(reach.connect(8081).await.is_err(), "a port that is not published");
     }
 
+    /// A re-used address, or port: somebody accepts, and the container's process is not there any more.
+    #[tokio::test]
+    async fn a_connection_to_another_container_is_not_kept() {
+        let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = other.local_addr().unwrap().port();
+        let own = i64::from(std::process::id());
+        // Every process mentions a part of its own root's mount.
+        for (container, kept) in [("no such container", false), (" / ", true)] {
+            let process = Process { id: own, container: container.into() };
+            let way = Way::Direct { address: Ipv4Addr::LOCALHOST.into(), process };
+            let reach = Reach { way, proven: Mutex::default() };
+            assert_eq!(reach.connect(port).await.is_ok(), kept, "{container}");
+        }
+    }
+
     #[test]
     fn only_an_address_of_this_machine_is_ours() {
         assert!(is_ours(IpAddr::from(Ipv4Addr::LOCALHOST)));
         assert!(!is_ours("192.0.2.200".parse().unwrap()));
-        assert!(!is_here(i64::from(std::process::id()), "no such container"));
-        assert!(!is_here(0, "x"));
+        let process = |id, container: &str| Process { id, container: container.into() };
+        assert!(!process(i64::from(std::process::id()), "no such container").is_here());
+        assert!(!process(0, "x").is_here());
     }
 }

@@ -1,0 +1,143 @@
+//! What no engine does on demand: it hangs, refuses, and takes its time. This one does as a test says.
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+
+use super::container::Created;
+use crate::runtime::{Exit, Instance};
+
+/// Far more than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(200);
+
+type Answer = BoxFuture<'static, (u16, String)>;
+type Answers = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+
+/// Removed with its folder.
+struct Fake {
+    folder: tempfile::TempDir,
+    /// `DELETE /images/x?force=false`, without the version.
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fake {
+    fn new(answers: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let listener = UnixListener::bind(folder.path().join("engine")).unwrap();
+        let router = Router::new().fallback(answer).with_state((requests.clone(), Arc::new(answers) as Answers));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { folder, requests }
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("engine")
+    }
+
+    fn docker(&self) -> Docker {
+        Docker::connect_with_unix(self.socket().to_str().unwrap(), 1, API_DEFAULT_VERSION).unwrap()
+    }
+
+    fn requests(&self, start: &str) -> Vec<String> {
+        self.requests.lock().unwrap().iter().filter(|request| request.starts_with(start)).cloned().collect()
+    }
+}
+
+async fn answer(State((requests, answers)): State<(Arc<Mutex<Vec<String>>>, Answers)>, request: Request) -> Response {
+    let target = request.uri().path_and_query().unwrap().as_str();
+    let target = match target.strip_prefix("/v1.") {
+        Some(versioned) => versioned.split_once('/').unwrap().1,
+        None => &target[1..],
+    };
+    let line = format!("{} /{target}", request.method());
+    let _ = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+    requests.lock().unwrap().push(line.clone());
+    let (status, body) = answers(&line).await;
+    let response = Response::builder().status(status);
+    let response = match status {
+        101 => response.header("connection", "upgrade").header("upgrade", "tcp"),
+        _ => response.header("content-type", "application/json"),
+    };
+    response.body(Body::from(body)).unwrap()
+}
+
+fn now(status: u16, body: serde_json::Value) -> Answer {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    Box::pin(async move { (status, body) })
+}
+
+fn never() -> Answer {
+    Box::pin(std::future::pending())
+}
+
+async fn started(fake: &Fake) -> super::container::Container {
+    let (output, _) = mpsc::channel(1);
+    Created::new(fake.docker(), "x".to_owned()).start(output).await.unwrap()
+}
+
+#[tokio::test]
+async fn one_that_the_engine_does_not_end_is_given_up() {
+    let fake = Fake::new(|request| match request {
+        request if request.starts_with("POST /containers/x/attach") => now(101, json!(null)),
+        "POST /containers/x/start" => now(204, json!(null)),
+        "GET /containers/x/json" => now(200, json!({ "Id": "x", "State": { "Running": true } })),
+        _ => never(),
+    });
+    let mut container = started(&fake).await;
+    container.patience = SHORT;
+    let (stopped, told) =
+        timeout(LONG, async { tokio::join!(container.stop(Duration::ZERO), container.exited()) }).await.unwrap();
+    assert_eq!((stopped, told), (Exit::signal(9), Exit::signal(9)));
+    assert_eq!(fake.requests("POST /containers/x/kill").len(), 2);
+    assert!(container.connect(8080).await.is_err());
+}
+
+#[tokio::test]
+async fn one_that_has_ended_is_not_connected_to_while_it_is_removed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (end, ended) = tokio::sync::watch::channel(false);
+    let fake = Fake::new(move |request| match request {
+        request if request.starts_with("POST /containers/x/attach") => now(101, json!(null)),
+        "POST /containers/x/start" => now(204, json!(null)),
+        "GET /containers/x/json" => {
+            let ports = json!({ "8080/tcp": [{ "HostIp": "127.0.0.1", "HostPort": port.to_string() }] });
+            let state = json!({ "Running": !*ended.borrow(), "ExitCode": 0 });
+            now(200, json!({ "Id": "x", "State": state, "NetworkSettings": { "Ports": ports } }))
+        }
+        request if request.starts_with("POST /containers/x/wait") => {
+            let mut ended = ended.clone();
+            Box::pin(async move {
+                let _ = ended.wait_for(|&ended| ended).await;
+                (200, json!({ "StatusCode": 0 }).to_string())
+            })
+        }
+        _ => never(),
+    });
+    let container = started(&fake).await;
+    assert!(container.connect(8080).await.is_ok());
+    end.send(true).unwrap();
+    let removing = async {
+        while fake.requests("DELETE").is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, removing).await.unwrap();
+    assert!(container.connect(8080).await.is_err());
+}
