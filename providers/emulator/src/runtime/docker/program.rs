@@ -1,11 +1,14 @@
 //! Looks into a container that is not started yet and says why its program could not start, in the words of the
 //! other runtimes. An engine's first process starts in any case, and would only end at once. What cannot be found
 //! out is left to the engine.
+use std::time::Duration;
+
 use bollard::{
     Docker, body_full,
     query_parameters::{ContainerArchiveInfoOptions, DownloadFromContainerOptions, UploadToContainerOptions},
 };
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::engine::is_missing;
 use crate::runtime::launcher::{
@@ -17,6 +20,9 @@ use crate::runtime::launcher::{
 const LINKS: usize = 40;
 /// Headers of a tar archive before a file's first bytes.
 const ARCHIVE_BYTES: usize = 16 << 10;
+
+/// For all questions about one program.
+const CHECK: Duration = Duration::from_secs(10);
 
 /// Kinds of files as Go counts them. <https://pkg.go.dev/io/fs#FileMode>
 const FOLDER: u32 = 1 << 31;
@@ -51,8 +57,22 @@ pub(super) async fn make_working_dir(docker: &Docker, container: &str, path: &st
     let _ = docker.upload_to_container(container, Some(options), body_full(archive.into())).await;
 }
 
-/// Why `program` cannot start.
+/// Why `program` cannot start. An image names as many folders in PATH as it likes, so what takes too long is left to
+/// the engine as well.
 pub(super) async fn check(docker: &Docker, container: &str, program: &Program) -> Result<(), String> {
+    check_within(CHECK, docker, container, program).await
+}
+
+pub(super) async fn check_within(
+    limit: Duration,
+    docker: &Docker,
+    container: &str,
+    program: &Program,
+) -> Result<(), String> {
+    timeout(limit, try_check(docker, container, program)).await.unwrap_or(Ok(()))
+}
+
+async fn try_check(docker: &Docker, container: &str, program: &Program) -> Result<(), String> {
     let Some(name) = program.arguments.first() else { return Ok(()) };
     let path = program.environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
     let mut refusal = missing(name, path);

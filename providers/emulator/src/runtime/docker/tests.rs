@@ -16,11 +16,11 @@ use serde_json::json;
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-use super::container::Created;
-use crate::runtime::{Exit, Instance};
+use super::{container::Created, program};
+use crate::runtime::{Exit, Instance, launcher::message::Program};
 
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_secs(20);
@@ -84,6 +84,28 @@ fn now(status: u16, body: serde_json::Value) -> Answer {
 
 fn never() -> Answer {
     Box::pin(std::future::pending())
+}
+
+#[tokio::test]
+async fn a_path_of_many_folders_is_left_to_the_engine() {
+    let fake = Fake::new(|_| {
+        Box::pin(async {
+            sleep(Duration::from_millis(20)).await;
+            (404, json!({ "message": "no such file" }).to_string())
+        })
+    });
+    let path = |folders: usize| {
+        let folders: Vec<String> = (0..folders).map(|number| format!("/{number}")).collect();
+        Program {
+            arguments: vec!["server".to_owned()],
+            environment: vec![("PATH".to_owned(), folders.join(":"))],
+            working_dir: "/".to_owned(),
+        }
+    };
+    let begin = Instant::now();
+    assert_eq!(program::check_within(SHORT, &fake.docker(), "x", &path(10_000)).await, Ok(()));
+    assert!(begin.elapsed() < LONG);
+    assert!(program::check_within(LONG, &fake.docker(), "x", &path(2)).await.is_err());
 }
 
 async fn started(fake: &Fake) -> super::container::Container {
