@@ -132,14 +132,16 @@ impl Cloud {
         self.google.repositories.clear();
         self.google.logs.clear();
         self.iam.reset();
-        self.forget_images().await;
-        self.images.clear().await
+        let left = self.clear_runtime().await;
+        self.images.clear().await?;
+        left.map_err(io::Error::other)
     }
 
-    /// What an engine keeps of the images goes too; nothing runs any more.
-    pub(crate) async fn forget_images(&self) {
-        if let Some(containers) = &self.containers {
-            containers.forget_images().await;
+    /// What an engine keeps of the containers and images goes too.
+    pub(crate) async fn clear_runtime(&self) -> Result<(), String> {
+        match &self.containers {
+            Some(containers) => containers.clear().await,
+            None => Ok(()),
         }
     }
 }

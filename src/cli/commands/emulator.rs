@@ -10,7 +10,7 @@ use std::{
 
 use carrack_core::{Error, ErrorKind};
 use carrack_emulator::{
-    background::{self, Guard, State},
+    background::{self, Guard, State, Swept},
     runtime::{self, RuntimeKind},
 };
 use clap::{Args, Subcommand, ValueEnum};
@@ -156,7 +156,7 @@ fn other_than_asked(start: &Start, state: &State) -> Result<(), Error> {
 /// The process itself: listens until it is asked to end.
 async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
     let paths = paths(session)?;
-    let guard = Guard::acquire(&paths).map_err(unavailable)?;
+    let mut guard = Guard::acquire(&paths).map_err(unavailable)?;
     if let Some(killed) = guard.leftover() {
         sweep(session, killed, GRACE).await;
     }
@@ -207,29 +207,32 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         () = running.stopped() => {}
         () = session.cx.cancel.cancelled() => {}
     }
-    running.shutdown().await;
+    if let Err(why) = running.shutdown().await {
+        note_left(session, &state, &why);
+        guard.keep_state();
+    }
     drop(guard);
     Ok(())
 }
 
 /// Ends what a local cloud left behind: processes, and what is in the engine that it used.
-async fn sweep(session: &Session, state: &State, grace: Duration) -> usize {
+async fn sweep(session: &Session, state: &State, grace: Duration) -> Swept {
     let processes = runtime::sweep(&state.instance, grace);
-    let Some(engine) = &state.engine else { return processes };
+    let Some(engine) = &state.engine else { return Swept { ended: processes, incomplete: false } };
     match runtime::sweep_engine(engine, &state.instance).await {
-        Ok(containers) => processes + containers,
+        Ok(containers) => Swept { ended: processes + containers, incomplete: false },
         Err(why) => {
-            let label = format!("label=dev.carrack.instance={}", state.instance);
-            session.ui.say(
-                "Note",
-                &format!(
-                    "the engine at `{}` may still have containers: {why}; list them with `docker ps --all --filter {label}`",
-                    engine.display()
-                ),
-            );
-            processes
+            note_left(session, state, &why);
+            Swept { ended: processes, incomplete: true }
         }
     }
+}
+
+fn note_left(session: &Session, state: &State, why: &str) {
+    let engine = state.engine.as_deref().unwrap_or(Path::new("")).display();
+    let list = format!("docker ps --all --filter label=dev.carrack.instance={}", state.instance);
+    let text = format!("the engine at `{engine}` may still have containers: {why}; list them with `{list}`");
+    session.ui.say("Note", &text);
 }
 
 /// 128 random bits as text.

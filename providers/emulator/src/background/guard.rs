@@ -21,6 +21,7 @@ pub struct Guard {
     file: File,
     paths: Paths,
     leftover: Option<State>,
+    keeps_state: bool,
 }
 
 impl Guard {
@@ -42,19 +43,25 @@ impl Guard {
         write_pid(&mut file).map_err(|error| paths.folder_error(error))?;
         // One that cannot be read names nothing to sweep, and is replaced.
         let leftover = State::last(paths).unwrap_or_default();
-        Ok(Self { file, paths: paths.clone(), leftover })
+        Ok(Self { file, paths: paths.clone(), leftover, keeps_state: false })
     }
 
     /// What a process that was killed left behind: its containers are to be swept by its instance.
     pub fn leftover(&self) -> Option<&State> {
         self.leftover.as_ref()
     }
+
+    /// Leaves the state file behind, as a process that was killed does: something is to be swept.
+    pub fn keep_state(&mut self) {
+        self.keeps_state = true;
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         let ours = |state: State| state.pid == std::process::id();
-        if State::last(&self.paths).ok().flatten().is_some_and(ours)
+        if !self.keeps_state
+            && State::last(&self.paths).ok().flatten().is_some_and(ours)
             && let Err(error) = State::remove(&self.paths)
         {
             tracing::warn!(%error, "the state file stays behind");

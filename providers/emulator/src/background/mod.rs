@@ -29,5 +29,5 @@ pub use self::{
     paths::Paths,
     start::{Ensured, Start, ensure},
     state::State,
-    stop::stop,
+    stop::{Swept, stop},
 };

@@ -27,10 +27,19 @@ const EXIT_GRACE: Duration = Duration::from_secs(2);
 const SWEEP_GRACE: Duration = Duration::from_secs(2);
 const START_LOCK_WAIT: Duration = Duration::from_secs(60);
 
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// So much was ended.
+    pub ended: usize,
+    /// Something may be left, which only the state's instance and engine find.
+    pub incomplete: bool,
+}
+
 /// Ends the local cloud of this folder and all that it started. `sweep(state, grace)` ends everything that
-/// carries its instance and says how much there was; it is called also when the local cloud itself was killed
-/// before. Idempotent; `false` = none ran and nothing was left.
-pub async fn stop(paths: &Paths, sweep: impl AsyncFn(&State, Duration) -> usize) -> Result<bool, BackgroundError> {
+/// carries its instance; it is called also when the local cloud itself was killed before, and by the next stop or
+/// start again when something may be left. Idempotent; `false` = none ran and nothing was left.
+pub async fn stop(paths: &Paths, sweep: impl AsyncFn(&State, Duration) -> Swept) -> Result<bool, BackgroundError> {
     let _lock = StartLock::acquire(paths, START_LOCK_WAIT).await?;
     let mut ran = false;
     if let Some(state) = State::read(paths)? {
@@ -45,18 +54,23 @@ pub async fn stop(paths: &Paths, sweep: impl AsyncFn(&State, Duration) -> usize)
     }
     let swept = match State::last(paths)? {
         Some(state) => sweep_and_remove(paths, &state, &sweep).await?,
-        None => 0,
+        None => Swept::default(),
     };
-    Ok(ran || swept > 0)
+    Ok(ran || swept.ended > 0)
 }
 
 async fn sweep_and_remove(
     paths: &Paths,
     state: &State,
-    sweep: &impl AsyncFn(&State, Duration) -> usize,
-) -> Result<usize, BackgroundError> {
+    sweep: &impl AsyncFn(&State, Duration) -> Swept,
+) -> Result<Swept, BackgroundError> {
     let swept = sweep(state, SWEEP_GRACE).await;
-    State::remove(paths)?;
+    if swept.incomplete {
+        // The process itself may have removed it.
+        state.write(paths)?;
+    } else {
+        State::remove(paths)?;
+    }
     Ok(swept)
 }
 

@@ -13,7 +13,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{BackgroundError, Ensured, Paths, Start, State, ensure, process, stop};
+use super::{BackgroundError, Ensured, Paths, Start, State, Swept, ensure, process, stop};
 
 /// `$1` = state folder, `$2` = build, `$3` = console's address, `$4` = a signal to ignore.
 const PROGRAM: &str = r#"
@@ -68,8 +68,8 @@ impl Drop for Bench {
     }
 }
 
-async fn nothing(_: &State, _: Duration) -> usize {
-    0
+async fn nothing(_: &State, _: Duration) -> Swept {
+    Swept::default()
 }
 
 fn pid(state: &State) -> Pid {
@@ -121,11 +121,15 @@ async fn a_killed_one_is_still_swept() {
     let swept = RefCell::new(Vec::new());
     let sweep = async |state: &State, _: Duration| {
         swept.borrow_mut().push(state.instance.clone());
-        2
+        // Something is left the first time.
+        Swept { ended: 2, incomplete: swept.borrow().len() == 1 }
     };
-    assert!(stop(&bench.paths, sweep).await.unwrap());
-    assert_eq!(*swept.borrow(), ["instance-one"]);
-    assert!(!bench.paths.state().exists());
+    for left in [true, false] {
+        assert!(stop(&bench.paths, sweep).await.unwrap());
+        assert_eq!(bench.paths.state().exists(), left);
+    }
+    assert!(!stop(&bench.paths, sweep).await.unwrap());
+    assert_eq!(*swept.borrow(), ["instance-one", "instance-one"]);
     assert!(matches!(ensure(&bench.paths, &start).await.unwrap(), Ensured::Started(_)));
 }
 

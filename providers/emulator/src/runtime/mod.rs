@@ -154,8 +154,9 @@ pub(crate) trait Runtime: fmt::Debug + Send + Sync {
     fn engine(&self) -> Option<&Path>;
     /// Extracts the image when it is not extracted yet, and starts the container.
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError>;
-    /// The local cloud has no images any more, and no container runs: what was made of them elsewhere goes.
-    async fn forget_images(&self);
+    /// The local cloud has no services and images any more: what is left of them elsewhere goes. An error says what
+    /// stays.
+    async fn clear(&self) -> Result<(), String>;
 }
 
 #[async_trait]

@@ -96,7 +96,9 @@ impl Runtime for ProcessRuntime {
     }
 
     /// The unpacked images are in the local cloud's own folder, and go with it.
-    async fn forget_images(&self) {}
+    async fn clear(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
         let port = free_port().map_err(|error| LaunchError::Host(format!("looking for a free port: {error}")))?;

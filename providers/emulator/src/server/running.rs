@@ -153,8 +153,9 @@ impl Running {
         }
     }
 
-    /// Stops every container, frees every port.
-    pub async fn shutdown(self) {
+    /// Stops every container, frees every port. An error says what an engine keeps of it: it is to be swept by the
+    /// instance.
+    pub async fn shutdown(self) -> Result<(), String> {
         self.closed.cancel();
         self.cloud.google.run.clear().await;
         for face in self.faces {
@@ -163,6 +164,6 @@ impl Running {
         }
         // What a last request made before its face was closed.
         self.cloud.google.run.clear().await;
-        self.cloud.forget_images().await;
+        self.cloud.clear_runtime().await
     }
 }

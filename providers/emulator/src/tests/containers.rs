@@ -77,7 +77,9 @@ impl Runtime for FakeRuntime {
         None
     }
 
-    async fn forget_images(&self) {}
+    async fn clear(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
         self.launched.lock().expect("a lock").push(launch.id.clone());

@@ -29,7 +29,7 @@ async fn a_create_ends_in_a_url_that_answers() {
     assert_eq!(local.text(url(service)).await, (200, revision.to_owned()));
     let (_, env) = local.text(&format!("{}/env", url(service))).await;
     assert_eq!(env, format!("K_CONFIGURATION=hello\nK_REVISION={revision}\nK_SERVICE=hello\n"));
-    local.running.shutdown().await;
+    local.running.shutdown().await.unwrap();
     assert_eq!(local.runtime.running.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 

@@ -75,7 +75,7 @@ async fn the_console_is_for_carrack_alone() {
     assert_eq!(local.get("/v2/projects/local/locations/us-central1/services").await, (200, json!({})));
     assert_eq!(post("/stop").await.expect("an answer").status(), 202);
     local.running.stopped().await;
-    local.running.shutdown().await;
+    local.running.shutdown().await.unwrap();
     assert!(local.client.get(&status).send().await.is_err());
 }
 

@@ -54,7 +54,7 @@ async fn the_registry_knows_artifact_registrys_rules() {
         running.addresses().registry
     );
     assert_eq!(client.post(anonymous).send().await.expect("an answer").status(), 202);
-    running.shutdown().await;
+    running.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +73,7 @@ async fn it_ends_by_itself_when_nobody_uses_it() {
     let idle = Some(Duration::from_millis(1));
     let running = serve(Options { idle, ..options(dir.path()) }).await.expect("served");
     tokio::time::timeout(Duration::from_secs(20), running.stopped()).await.expect("it ends");
-    running.shutdown().await;
+    running.shutdown().await.unwrap();
     let local = Local::start();
     let stopped = tokio::time::timeout(Duration::from_millis(20), local.running.stopped()).await;
     assert!(stopped.is_err(), "without a time it goes on");

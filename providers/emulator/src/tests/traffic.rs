@@ -143,7 +143,7 @@ async fn a_later_change_overtakes_a_start_that_hangs() {
     assert_eq!(local.text(url(&first)).await.1, last(&service["latestReadyRevision"]));
     let path = format!("/v2/{}", stuck["name"].as_str().expect("a name"));
     assert_eq!(local.get(&path).await.1.get("done"), None);
-    local.running.shutdown().await;
+    local.running.shutdown().await.unwrap();
     assert_eq!(local.runtime.running.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
 

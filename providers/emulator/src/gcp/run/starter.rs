@@ -277,7 +277,9 @@ mod tests {
             Err(LaunchError::Host("launched".to_owned()))
         }
 
-        async fn forget_images(&self) {}
+        async fn clear(&self) -> Result<(), String> {
+            Ok(())
+        }
     }
 
     /// Its containers need no probe, and never end.

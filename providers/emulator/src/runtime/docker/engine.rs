@@ -1,13 +1,18 @@
 //! The connection to an engine, and how what a local cloud makes in it is told from everything else.
-use std::{collections::HashMap, error::Error as _, path::Path, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    error::Error as _,
+    path::Path,
+    time::Duration,
+};
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
     models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding},
-    query_parameters::{CreateContainerOptions, RemoveContainerOptions},
+    query_parameters::{CreateContainerOptions, ListContainersOptions, RemoveContainerOptions},
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::import::Found;
 
@@ -17,6 +22,10 @@ const INSTANCE_LABEL: &str = "dev.carrack.instance";
 const REQUEST_SECONDS: u64 = 60;
 /// A socket whose engine has gone may still accept.
 const GREETING: Duration = Duration::from_secs(5);
+/// Between two looks at what an engine removes.
+const PAUSE: Duration = Duration::from_millis(100);
+/// So many.
+const PATIENCE: usize = 50;
 
 /// Connects, and hears which version of the API the engine speaks.
 pub(super) async fn connect(socket: &Path) -> Result<Docker, String> {
@@ -35,7 +44,7 @@ pub(super) fn explain(error: &Error) -> String {
         Error::DockerResponseServerError { message, .. } => message.trim().to_owned(),
         Error::DockerStreamError { error } => error.trim().to_owned(),
         Error::SocketNotFoundError(_) => "no such file".to_owned(),
-        Error::RequestTimeoutError => format!("no answer within {REQUEST_SECONDS} s"),
+        Error::RequestTimeoutError => "no answer in time".to_owned(),
         error => {
             let mut text = error.to_string();
             let mut source = error.source();
@@ -62,9 +71,43 @@ pub(super) fn repository(instance: &str) -> String {
     format!("localhost/carrack-{instance}")
 }
 
-/// Finds the containers of a local cloud.
-pub(super) fn label_filter(instance: &str) -> HashMap<String, Vec<String>> {
-    HashMap::from([("label".to_owned(), vec![format!("{INSTANCE_LABEL}={instance}")])])
+/// The label that finds the containers of a local cloud.
+pub(super) fn instance_label(instance: &str) -> String {
+    format!("{INSTANCE_LABEL}={instance}")
+}
+
+async fn list(docker: &Docker, label: &str) -> Result<Vec<String>, Error> {
+    let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+    let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
+    let found = docker.list_containers(Some(options)).await?;
+    Ok(found.into_iter().filter_map(|container| container.id).collect())
+}
+
+/// Removes every container that has a label, and says how many there were. One that does not go keeps none of the
+/// others. Returns when the engine has them no more: what somebody else removes this moment is still in its image's
+/// way.
+pub(super) async fn remove_labelled(docker: &Docker, label: &str) -> Result<usize, String> {
+    let mut left = list(docker, label).await.map_err(|error| explain(&error))?;
+    let mut seen = HashSet::new();
+    let mut stubborn = HashSet::new();
+    let mut first = None;
+    for _ in 0..PATIENCE {
+        for id in left {
+            if seen.insert(id.clone())
+                && let Err(error) = remove(docker, &id).await
+            {
+                first.get_or_insert_with(|| format!("container {id}: {}", explain(&error)));
+                stubborn.insert(id);
+            }
+        }
+        left = list(docker, label).await.map_err(|error| explain(&error))?;
+        left.retain(|id| !stubborn.contains(id));
+        if left.is_empty() {
+            return first.map_or(Ok(seen.len()), Err);
+        }
+        sleep(PAUSE).await;
+    }
+    Err(first.unwrap_or_else(|| format!("containers do not go: {}", left.join(", "))))
 }
 
 /// What an engine can do beyond running a container at all; found by trying.

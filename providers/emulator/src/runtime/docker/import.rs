@@ -8,16 +8,17 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bollard::{
     Docker, body_full,
     errors::Error,
     models::ImageInspect,
-    query_parameters::{ImportImageOptions, RemoveImageOptions},
+    query_parameters::{ImportImageOptions, ListImagesOptions, RemoveImageOptions},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -29,6 +30,9 @@ use crate::{image::Image, runtime::LaunchError};
 /// Pieces of an archive on their way; an engine that reads slowly makes the sender wait.
 const PIECES: usize = 4;
 const PIECE_BYTES: usize = 64 << 10;
+/// An engine answers when it has unpacked and stored all layers: minutes for gigabytes on a slow disk. An engine that
+/// has gone closes the connection.
+const LOAD: Duration = Duration::from_secs(30 * 60);
 /// A configuration is a few KiB; it is held in memory.
 const CONFIGURATION_BYTES: u64 = 4 << 20;
 
@@ -96,15 +100,10 @@ impl Imported {
         match result {
             Ok(found) => Ok(Found::of(name, &found)),
             Err(error) => {
-                remove(docker, &name).await;
+                remove_if_possible(docker, &name).await;
                 Err(error)
             }
         }
-    }
-
-    /// Every image of this local cloud goes; none may be in use.
-    pub(super) async fn clear(&self, docker: &Docker) {
-        remove_all(docker, &self.repository).await;
     }
 }
 
@@ -137,9 +136,10 @@ async fn import(docker: &Docker, image: &Image, name: &str) -> Result<ImageInspe
     Ok(found)
 }
 
-async fn load(docker: &Docker, pieces: mpsc::Receiver<io::Result<Bytes>>) -> Result<(), Error> {
+pub(super) async fn load(docker: &Docker, pieces: mpsc::Receiver<io::Result<Bytes>>) -> Result<(), Error> {
     let body = stream::unfold(pieces, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces)));
     let options = ImportImageOptions { quiet: true, ..ImportImageOptions::default() };
+    let docker = docker.clone().with_timeout(LOAD);
     docker.import_image_stream(options, body, None).try_for_each(async |_| Ok(())).await
 }
 
@@ -149,29 +149,40 @@ pub(super) async fn load_bytes(docker: &Docker, archive: Vec<u8>) -> Result<(), 
     docker.import_image(options, body_full(archive.into()), None).try_for_each(async |_| Ok(())).await
 }
 
-/// What cannot be removed now is found by its name when the local cloud ends.
-pub(super) async fn remove(docker: &Docker, name: &str) {
-    let options = RemoveImageOptions { force: true, ..RemoveImageOptions::default() };
+/// Takes a name from an image; the last one takes the image along. Never by force: with it Podman removes every
+/// container of the image too, also one that somebody else made.
+/// <https://docs.podman.io/en/latest/markdown/podman-rmi.1.html>
+async fn remove(docker: &Docker, name: &str) -> Result<(), Error> {
+    let options = RemoveImageOptions { force: false, ..RemoveImageOptions::default() };
     match docker.remove_image(name, Some(options), None).await {
-        Err(error) if !is_missing(&error) => {
-            tracing::debug!(name, error = explain(&error), "an image stays in the engine");
+        Err(error) if is_missing(&error) => Ok(()),
+        // Whoever made a container of it may keep the image too.
+        Err(Error::DockerResponseServerError { status_code: 409, message }) => {
+            tracing::debug!(name, message, "an image stays in the engine, for it is in use");
+            Ok(())
         }
-        _ => {}
+        result => result.map(|_| ()),
     }
 }
 
-/// Removes every image of a repository.
-pub(super) async fn remove_all(docker: &Docker, repository: &str) {
+/// What cannot be removed now is found by its name when the local cloud ends.
+pub(super) async fn remove_if_possible(docker: &Docker, name: &str) {
+    if let Err(error) = remove(docker, name).await {
+        tracing::debug!(name, error = explain(&error), "an image stays in the engine");
+    }
+}
+
+/// Removes every image of a repository. One that does not go keeps none of the others.
+pub(super) async fn remove_all(docker: &Docker, repository: &str) -> Result<(), String> {
     let prefix = format!("{repository}:");
-    let images = match docker.list_images(None::<bollard::query_parameters::ListImagesOptions>).await {
-        Ok(images) => images,
-        Err(error) => {
-            tracing::debug!(error = explain(&error), "the engine does not list its images");
-            return;
+    let images = docker.list_images(None::<ListImagesOptions>).await.map_err(|error| explain(&error))?;
+    let mut first = Ok(());
+    for name in images.into_iter().flat_map(|image| image.repo_tags).filter(|name| name.starts_with(&prefix)) {
+        if let Err(error) = remove(docker, &name).await {
+            first = first.and_then(|()| Err(format!("image `{name}`: {}", explain(&error))));
         }
-    };
-    let names = images.into_iter().flat_map(|image| image.repo_tags).filter(|name| name.starts_with(&prefix));
-    stream::iter(names).for_each(async |name| remove(docker, &name).await).await;
+    }
+    first
 }
 
 /// The archive's list of what it holds.

@@ -10,6 +10,7 @@ use bollard::{Docker, errors::Error};
 
 use super::{
     EngineSockets,
+    clean::clear,
     container::Created,
     engine::{self, Abilities, Plan, explain},
     import::Imported,
@@ -123,8 +124,8 @@ impl Runtime for DockerRuntime {
         }
     }
 
-    async fn forget_images(&self) {
-        self.imported.clear(&self.docker).await;
+    async fn clear(&self) -> Result<(), String> {
+        clear(&self.docker, &self.instance).await.map(|_| ())
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{container::Created, program};
+use super::{clean::sweep_engine, container::Created, import, program};
 use crate::runtime::{Exit, Instance, launcher::message::Program};
 
 /// Far more than anything here takes.
@@ -84,6 +84,75 @@ fn now(status: u16, body: serde_json::Value) -> Answer {
 
 fn never() -> Answer {
     Box::pin(std::future::pending())
+}
+
+fn version() -> Answer {
+    now(200, json!({ "ApiVersion": "1.41", "Arch": "amd64" }))
+}
+
+fn image(name: &str) -> serde_json::Value {
+    json!({
+        "Id": "sha256:1", "ParentId": "", "RepoTags": [name], "RepoDigests": [], "Created": 0, "Size": 0,
+        "SharedSize": 0, "Labels": {}, "Containers": 0,
+    })
+}
+
+/// Podman would remove every container of the image with it, whoever made it.
+#[tokio::test]
+async fn images_are_never_removed_by_force() {
+    for (status, removed) in [(200, true), (409, true), (500, false)] {
+        let fake = Fake::new(move |request| match request {
+            "GET /version" => version(),
+            request if request.starts_with("GET /containers/json") => now(200, json!([])),
+            request if request.starts_with("GET /images/json") => {
+                now(200, json!([image("localhost/carrack-x:1"), image("localhost/carrack-xy:1"), image("other:1")]))
+            }
+            request if request.starts_with("DELETE") && status == 200 => now(200, json!([])),
+            _ => now(status, json!({ "message": "in use" })),
+        });
+        let swept = sweep_engine(&fake.socket(), "x").await;
+        assert_eq!(swept.is_ok(), removed, "{status}: {swept:?}");
+        let [request] = &fake.requests("DELETE")[..] else { panic!("{:?}", fake.requests("")) };
+        assert!(request.contains("carrack-x:1") || request.contains("carrack-x%3A1"), "{request}");
+        assert!(!request.contains("force=true"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn one_stubborn_container_keeps_nothing_else() {
+    let there = Arc::new(Mutex::new(vec!["stubborn", "other"]));
+    let fake = Fake::new(move |request| match request {
+        "GET /version" => version(),
+        request if request.starts_with("GET /containers/json") => {
+            now(200, there.lock().unwrap().iter().map(|id| json!({ "Id": id })).collect())
+        }
+        request if request.starts_with("DELETE /containers/stubborn") => now(500, json!({ "message": "busy" })),
+        request if request.starts_with("DELETE /containers/other") => {
+            there.lock().unwrap().retain(|&id| id != "other");
+            now(204, json!(null))
+        }
+        request if request.starts_with("GET /images/json") => now(200, json!([image("localhost/carrack-x:1")])),
+        _ => now(200, json!([])),
+    });
+    let swept = sweep_engine(&fake.socket(), "x").await;
+    assert_eq!(swept, Err("container stubborn: busy".to_owned()));
+    assert_eq!(fake.requests("DELETE /containers/").len(), 2);
+    assert_eq!(fake.requests("DELETE /images/").len(), 1);
+}
+
+#[tokio::test]
+async fn an_import_may_take_longer_than_other_requests() {
+    let fake = Fake::new(|_| {
+        Box::pin(async {
+            sleep(Duration::from_millis(1500)).await;
+            (200, json!({ "stream": "Loaded" }).to_string())
+        })
+    });
+    let (sender, pieces) = mpsc::channel(1);
+    drop(sender);
+    import::load(&fake.docker(), pieces).await.unwrap();
+    // Others have one second here.
+    assert!(fake.docker().version().await.is_err());
 }
 
 #[tokio::test]

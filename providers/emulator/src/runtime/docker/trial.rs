@@ -42,7 +42,7 @@ pub(super) async fn run(docker: &Docker, instance: &str) -> Result<Abilities, St
             }
         }
     }
-    import::remove(docker, &image).await;
+    import::remove_if_possible(docker, &image).await;
     found.ok_or_else(|| format!("it answers, and runs no container: {}", first.unwrap_or_default()))
 }
 

@@ -83,7 +83,9 @@ impl Runtime for NamespaceRuntime {
     }
 
     /// The unpacked images are in the local cloud's own folder, and go with it.
-    async fn forget_images(&self) {}
+    async fn clear(&self) -> Result<(), String> {
+        Ok(())
+    }
 
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
         let program = program(&launch, launch.port, &self.instance)?;

@@ -3,8 +3,8 @@ use std::{fs, time::Duration};
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
-    models::ContainerInspectResponse,
-    query_parameters::{ListContainersOptions, ListImagesOptions},
+    models::{ContainerCreateBody, ContainerInspectResponse},
+    query_parameters::{CreateContainerOptions, ListContainersOptions, ListImagesOptions, RemoveContainerOptions},
 };
 use tokio::time::{sleep, timeout};
 
@@ -146,9 +146,39 @@ async fn forgotten_images_are_gone_and_come_again() {
         let running = bench.start(&["7"]).await;
         running.exited().await;
         assert_eq!(images(&bench).await.len(), 1);
-        bench.runtime.forget_images().await;
+        bench.runtime.clear().await.unwrap();
         assert!(images(&bench).await.is_empty());
     }
+}
+
+#[tokio::test]
+async fn whatever_still_runs_is_cleared() {
+    let bench = bench().await;
+    let running = bench.start(&["stubborn", "serve"]).await;
+    assert_eq!(running.ask("hello").await, "hello");
+    bench.runtime.clear().await.unwrap();
+    assert!(containers(&bench).await.is_empty());
+    assert!(images(&bench).await.is_empty());
+    running.exited().await;
+}
+
+/// Podman removes the containers of an image that is removed by force, and takes them for the image's own.
+#[tokio::test]
+async fn a_container_that_somebody_made_of_an_imported_image_stays() {
+    let bench = bench().await;
+    let running = bench.start(&["7"]).await;
+    running.exited().await;
+    let docker = docker().negotiate_version().await.unwrap();
+    let body = ContainerCreateBody { image: images(&bench).await.pop(), ..ContainerCreateBody::default() };
+    let foreign = docker.create_container(None::<CreateContainerOptions>, body).await.unwrap().id;
+    let cleared = bench.runtime.clear().await;
+    let swept = sweep_engine(&engine(), &bench.instance).await;
+    let stays = docker.inspect_container(&foreign, None).await;
+    docker.remove_container(&foreign, None::<RemoveContainerOptions>).await.unwrap();
+    assert_eq!((cleared, swept), (Ok(()), Ok(0)));
+    stays.unwrap();
+    bench.runtime.clear().await.unwrap();
+    assert!(images(&bench).await.is_empty());
 }
 
 /// Podman 4.3 does not say so of a container in control groups of version 1.
