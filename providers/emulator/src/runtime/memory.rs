@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::PROCESSES;
+
 /// One container's control group; gone when dropped, if its processes are.
 #[derive(Debug)]
 pub(super) struct MemoryLimit(PathBuf);
@@ -39,6 +41,10 @@ impl MemoryLimit {
             Version::One => write("memory.memsw.limit_in_bytes", &bytes.to_string()),
             Version::Two => write("memory.swap.max", "0"),
         };
+        // In version one another hierarchy would count them; in version two this one may.
+        if version == Version::Two {
+            let _ = write("pids.max", &PROCESSES.to_string());
+        }
         Some(limit)
     }
 

@@ -117,6 +117,12 @@ pub(crate) enum Stream {
     Stderr,
 }
 
+/// The processes and threads that one container may have, where they can be counted: four times as many as a server
+/// with a thread for each of Cloud Run's at most 1000 requests at once, and an eighth of the 32768 that Linux has by
+/// default, so that a program that forks without end leaves this machine usable.
+/// <https://cloud.google.com/run/docs/about-concurrency>
+const PROCESSES: i64 = 4096;
+
 /// How a container ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit {

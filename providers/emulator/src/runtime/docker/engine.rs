@@ -15,9 +15,12 @@ use bollard::{
 use tokio::time::{sleep, timeout};
 
 use super::import::Found;
+use crate::runtime::PROCESSES;
 
 /// A container's label with the instance of its local cloud.
 const INSTANCE_LABEL: &str = "dev.carrack.instance";
+/// A trial container's second one: what a late trial leaves is found while the local cloud goes on.
+const TRIAL_LABEL: &str = "dev.carrack.trial";
 /// Of one request that the engine answers when it has done it.
 const REQUEST_SECONDS: u64 = 60;
 /// A socket whose engine has gone may still accept.
@@ -76,6 +79,11 @@ pub(super) fn instance_label(instance: &str) -> String {
     format!("{INSTANCE_LABEL}={instance}")
 }
 
+/// The one that finds those of a trial alone.
+pub(super) fn trial_label(trial: &str) -> String {
+    format!("{TRIAL_LABEL}={trial}")
+}
+
 async fn list(docker: &Docker, label: &str) -> Result<Vec<String>, Error> {
     let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
     let options = ListContainersOptions { all: true, filters: Some(filters), ..ListContainersOptions::default() };
@@ -118,6 +126,8 @@ pub(super) struct Abilities {
     pub(super) init: bool,
     /// Control groups for memory.
     pub(super) memory: bool,
+    /// Control groups that count processes.
+    pub(super) processes: bool,
 }
 
 /// A container to create.
@@ -133,6 +143,8 @@ pub(super) struct Plan {
     /// In bytes.
     pub(super) memory: Option<u64>,
     pub(super) abilities: Abilities,
+    /// Of a trial container.
+    pub(super) trial: Option<String>,
 }
 
 /// Creates a container, and gives its id.
@@ -156,11 +168,14 @@ fn body(plan: Plan) -> ContainerCreateBody {
     let key = |port: &u16| format!("{port}/tcp");
     // The engine chooses the port; never another address than loopback.
     let loopback = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(String::new()) };
+    let instance = (INSTANCE_LABEL.to_owned(), plan.instance);
+    let trial = plan.trial.map(|trial| (TRIAL_LABEL.to_owned(), trial));
     let memory = plan.memory.filter(|_| plan.abilities.memory).and_then(|bytes| i64::try_from(bytes).ok());
     let host_config = HostConfig {
         memory,
         // Equal: nothing is swapped out instead.
         memory_swap: memory,
+        pids_limit: plan.abilities.processes.then_some(PROCESSES),
         init: plan.abilities.init.then_some(true),
         port_bindings: Some(plan.ports.iter().map(|port| (key(port), Some(vec![loopback.clone()]))).collect()),
         // The local cloud keeps the output.
@@ -178,7 +193,7 @@ fn body(plan: Plan) -> ContainerCreateBody {
         env: Some(plan.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         working_dir: Some(plan.working_dir),
         exposed_ports: Some(plan.ports.iter().map(key).collect()),
-        labels: Some(HashMap::from([(INSTANCE_LABEL.to_owned(), plan.instance)])),
+        labels: Some([instance].into_iter().chain(trial).collect()),
         // Cloud Run heeds neither of these two that an image may have. Podman wants systemd even to run none.
         healthcheck: plan
             .image

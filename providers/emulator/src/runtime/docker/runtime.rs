@@ -3,10 +3,12 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bollard::{Docker, errors::Error};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     EngineSockets,
@@ -19,6 +21,10 @@ use super::{
 use crate::runtime::{
     Instance, Launch, LaunchError, Runtime, RuntimeKind, command::program as program_of, launcher::message::Program,
 };
+
+/// Whoever starts a local cloud waits 20 s for it: all engines together get less, and each one less than all.
+const OPEN: Duration = Duration::from_secs(15);
+const TRIAL: Duration = Duration::from_secs(9);
 
 #[derive(Debug)]
 pub(in crate::runtime) struct DockerRuntime {
@@ -35,8 +41,10 @@ impl DockerRuntime {
     /// The first engine that runs a container, or why each does not.
     pub(in crate::runtime) async fn open(sockets: &EngineSockets, instance: &str) -> Result<Self, String> {
         let mut reasons: Vec<String> = sockets.refused.iter().cloned().collect();
+        let deadline = Instant::now() + OPEN;
         for socket in &sockets.paths {
-            match Self::open_one(socket, instance).await {
+            let opened = timeout_at(deadline, Self::open_one(socket, instance, TRIAL)).await;
+            match opened.unwrap_or_else(|_| Err("other engines took the time for it".to_owned())) {
                 Ok(runtime) => return Ok(runtime),
                 Err(reason) => reasons.push(format!("`{}`: {reason}", socket.display())),
             }
@@ -47,9 +55,17 @@ impl DockerRuntime {
         Err(reasons.join(", "))
     }
 
-    async fn open_one(socket: &Path, instance: &str) -> Result<Self, String> {
+    pub(super) async fn open_one(socket: &Path, instance: &str, limit: Duration) -> Result<Self, String> {
         let docker = engine::connect(socket).await?;
-        let abilities = trial::run(&docker, instance).await?;
+        // A task of its own, which takes away what it made however long that takes.
+        let trial = tokio::spawn({
+            let (docker, instance) = (docker.clone(), instance.to_owned());
+            async move { trial::run(&docker, &instance).await }
+        });
+        let abilities = match timeout(limit, trial).await {
+            Ok(told) => told.map_err(|error| error.to_string())??,
+            Err(_) => return Err(format!("it answers, and ran no container within {} s", limit.as_secs())),
+        };
         tracing::debug!(socket = %socket.display(), ?abilities, "an engine runs containers");
         Ok(Self {
             docker,
@@ -105,6 +121,7 @@ impl Runtime for DockerRuntime {
             ports: [launch.port].into_iter().chain(launch.probe_port.filter(|&port| port != launch.port)).collect(),
             memory: launch.memory,
             abilities: self.abilities,
+            trial: None,
         };
         let id = engine::create(&self.docker, plan)
             .await

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{clean::sweep_engine, container::Created, import, program};
+use super::{clean::sweep_engine, container::Created, import, program, runtime::DockerRuntime};
 use crate::runtime::{Exit, Instance, launcher::message::Program};
 
 /// Far more than anything here takes.
@@ -153,6 +153,43 @@ async fn an_import_may_take_longer_than_other_requests() {
     import::load(&fake.docker(), pieces).await.unwrap();
     // Others have one second here.
     assert!(fake.docker().version().await.is_err());
+}
+
+#[tokio::test]
+async fn a_trial_that_comes_too_late_takes_away_what_it_made() {
+    let label = Arc::new(Mutex::new(String::new()));
+    let there = Arc::new(Mutex::new(true));
+    let fake = Fake::new(move |request| match request {
+        "GET /version" => version(),
+        request if request.starts_with("POST /containers/create") => Box::pin(async {
+            sleep(3 * SHORT).await;
+            (500, json!({ "message": "it was made all the same" }).to_string())
+        }),
+        request if request.starts_with("GET /containers/json") => {
+            request.clone_into(&mut label.lock().unwrap());
+            let there = *there.lock().unwrap();
+            now(200, if there { json!([{ "Id": "late" }]) } else { json!([]) })
+        }
+        request if request.starts_with("POST /images/load") => now(200, json!(null)),
+        "DELETE /containers/late?v=true&force=true&link=false" => {
+            *there.lock().unwrap() = false;
+            now(204, json!(null))
+        }
+        _ => now(200, json!([])),
+    });
+    let opened = timeout(LONG, DockerRuntime::open_one(&fake.socket(), "x", SHORT)).await.unwrap();
+    let refusal = opened.unwrap_err();
+    assert!(refusal.starts_with("it answers, and ran no container within"), "{refusal}");
+    assert!(fake.requests("DELETE").is_empty());
+    let removed = async {
+        while fake.requests("DELETE /images/").is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LONG, removed).await.unwrap();
+    assert_eq!(fake.requests("DELETE /containers/late").len(), 1);
+    // Another engine's socket may be of the same engine, which runs other containers of this instance by then.
+    assert!(fake.requests("GET /containers/json").iter().all(|request| request.contains("dev.carrack.trial")));
 }
 
 #[tokio::test]

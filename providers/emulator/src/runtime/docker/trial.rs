@@ -1,7 +1,10 @@
 //! Whether an engine that answers also runs containers: a program of a few bytes that only exits.
+use std::time::Duration;
+
 use bollard::Docker;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::time::timeout;
 
 use super::{
     container::ended,
@@ -10,43 +13,60 @@ use super::{
 };
 
 /// Best first.
-const COMBINATIONS: [Abilities; 4] = [
-    Abilities { init: true, memory: true },
-    Abilities { init: false, memory: true },
-    Abilities { init: true, memory: false },
-    Abilities { init: false, memory: false },
+const COMBINATIONS: [Abilities; 6] = [
+    Abilities { init: true, memory: true, processes: true },
+    Abilities { init: false, memory: true, processes: true },
+    Abilities { init: true, memory: true, processes: false },
+    Abilities { init: false, memory: true, processes: false },
+    Abilities { init: true, memory: false, processes: false },
+    Abilities { init: false, memory: false, processes: false },
 ];
 const MEMORY: u64 = 64 << 20;
+/// The program exits at once; an engine may be busy.
+const END: Duration = Duration::from_secs(30);
 
-/// What this engine can do, or why it runs nothing.
+/// What this engine can do, or why it runs nothing. In either case nothing of the trial is left in it; a caller that
+/// does not wait so long lets it run on, for only then is that so.
 pub(super) async fn run(docker: &Docker, instance: &str) -> Result<Abilities, String> {
+    let trial = uuid::Uuid::new_v4().simple().to_string();
+    let image = format!("{}:trial-{trial}", engine::repository(instance));
+    let result = find(docker, instance, &trial, &image).await;
+    // One whose creation was not answered in time has only its label.
+    if let Err(error) = engine::remove_labelled(docker, &engine::trial_label(&trial)).await {
+        tracing::debug!(error, "a trial container stays in the engine");
+    }
+    import::remove_if_possible(docker, &image).await;
+    result
+}
+
+async fn find(docker: &Docker, instance: &str, trial: &str, image: &str) -> Result<Abilities, String> {
     let version = docker.version().await.map_err(|error| explain(&error))?;
     let architecture = version.arch.unwrap_or_default();
     let program = program(&architecture)
         .ok_or_else(|| format!("its machine is `{architecture}`, and images here are for amd64 or arm64"))?;
-    let image = format!("{}:trial", engine::repository(instance));
-    import::load_bytes(docker, archive(&program, &architecture, &image).map_err(|error| error.to_string())?)
+    import::load_bytes(docker, archive(&program, &architecture, image).map_err(|error| error.to_string())?)
         .await
         .map_err(|error| explain(&error))?;
     let mut first = None;
-    let mut found = None;
     for abilities in COMBINATIONS {
-        match attempt(docker, instance, &image, abilities).await {
-            Ok(()) => {
-                found = Some(abilities);
-                break;
-            }
+        match attempt(docker, instance, trial, image, abilities).await {
+            Ok(()) => return Ok(abilities),
             Err(text) => {
                 tracing::debug!(?abilities, text, "a trial container does not run");
                 first.get_or_insert(text);
             }
         }
     }
-    import::remove_if_possible(docker, &image).await;
-    found.ok_or_else(|| format!("it answers, and runs no container: {}", first.unwrap_or_default()))
+    Err(format!("it answers, and runs no container: {}", first.unwrap_or_default()))
 }
 
-async fn attempt(docker: &Docker, instance: &str, image: &str, abilities: Abilities) -> Result<(), String> {
+async fn attempt(
+    docker: &Docker,
+    instance: &str,
+    trial: &str,
+    image: &str,
+    abilities: Abilities,
+) -> Result<(), String> {
     let plan = Plan {
         name: format!("carrack-trial-{}", uuid::Uuid::new_v4().simple()),
         instance: instance.to_owned(),
@@ -57,16 +77,18 @@ async fn attempt(docker: &Docker, instance: &str, image: &str, abilities: Abilit
         ports: vec![8080],
         memory: Some(MEMORY),
         abilities,
+        trial: Some(trial.to_owned()),
     };
     let id = engine::create(docker, plan).await.map_err(|error| explain(&error))?;
     let result = match docker.start_container(&id, None).await {
-        Ok(()) => match ended(docker, &id).await.code {
-            Some(0) => Ok(()),
-            code => Err(format!("a program that only exits ended with {code:?}")),
+        Ok(()) => match timeout(END, ended(docker, &id)).await.map(|exit| exit.code) {
+            Ok(Some(0)) => Ok(()),
+            Ok(code) => Err(format!("a program that only exits ended with {code:?}")),
+            Err(_) => Err(format!("a program that only exits did not end within {} s", END.as_secs())),
         },
         Err(error) => Err(explain(&error)),
     };
-    // It is found by its label when the local cloud ends.
+    // What does not go now is found by its label.
     let _ = engine::remove(docker, &id).await;
     result
 }

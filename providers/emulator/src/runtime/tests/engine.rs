@@ -181,6 +181,18 @@ async fn a_container_that_somebody_made_of_an_imported_image_stays() {
     assert!(images(&bench).await.is_empty());
 }
 
+#[tokio::test]
+async fn processes_are_limited_where_they_can_be_counted() {
+    let bench = bench().await;
+    let running = bench.start(&["serve"]).await;
+    let [container] = &containers(&bench).await[..] else { panic!("one container") };
+    let controllers = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let counted = controllers.contains("pids") || fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap();
+    let limit = container.host_config.as_ref().unwrap().pids_limit;
+    assert_eq!(limit == Some(4096), counted, "{limit:?} {controllers}");
+    running.instance.stop(Duration::ZERO).await;
+}
+
 /// Podman 4.3 does not say so of a container in control groups of version 1.
 #[tokio::test]
 async fn docker_says_that_memory_ran_out() {
