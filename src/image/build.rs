@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     base::BaseImage,
+    below::Below,
     command,
     configuration::configuration,
     inspect,
@@ -30,14 +31,14 @@ pub struct Built {
     pub layers: usize,
 }
 
-/// Makes the image that `spec` describes, in the layout at `layout`, which is made when it is missing; `base` is
-/// what [`super::base::find`] found for it.
+/// Makes the image that `spec` describes, in the layout at `layout`, which is made when it is missing.
 ///
-/// Same input, same digest: on any machine, at any time, with any number of `threads`. No request is sent.
+/// Same input, same digest: on any machine, at any time, with any number of `threads`. A request is sent only for
+/// layers of the base that were never read, when files go into folders that it may have.
 pub async fn build(
     cx: &Ctx,
     spec: &BuildSpec,
-    base: Option<BaseImage>,
+    base: Option<Below<'_>>,
     layout: &Path,
     threads: usize,
 ) -> Result<Built> {
@@ -45,21 +46,34 @@ pub async fn build(
     if let Some(run) = &spec.run {
         command::run(cx, run, &spec.directory).await?;
     }
-    let (spec, layout, cancel) = (spec.clone(), layout.to_owned(), cx.cancel.clone());
-    tokio::task::spawn_blocking(move || assemble(&spec, base.as_ref(), &layout, threads, &cancel))
+    let (spec, path, cancel) = (spec.clone(), layout.to_owned(), cx.cancel.clone());
+    let Some(below) = base else {
+        return aside(move || assemble(&spec, &Tree::read(&spec)?, None, &path, threads, &cancel)).await;
+    };
+    let (spec, mut tree) = aside(move || Tree::read(&spec).map(|tree| (spec, tree))).await?;
+    if tree.needs_folders(&spec, &below.image) {
+        let listing = below.listing(cx, &Layout::create(layout)?).await?;
+        tree = tree.above(&spec, &below.image, &listing)?;
+    }
+    let image = below.image;
+    aside(move || assemble(&spec, &tree, Some(&image), &path, threads, &cancel)).await
+}
+
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::new(ErrorKind::Internal, "building the image broke off").with_source(error))?
 }
 
 fn assemble(
     spec: &BuildSpec,
+    tree: &Tree,
     base: Option<&BaseImage>,
     path: &Path,
     threads: usize,
     cancel: &CancellationToken,
 ) -> Result<Built> {
-    let tree = Tree::read(spec)?;
-    inspect::check_program(&tree, spec, &|| Listing::of(base?, &Layout::open(path).ok()?))?;
+    inspect::check_program(tree, spec, &|| Listing::of(base?, &Layout::open(path).ok()?))?;
     let layout = Layout::create(path)?;
     let writer = Writer { spec, layout: &layout, threads, cancel };
     let layers = tree.layers.iter().map(|plan| writer.layer(plan)).collect::<Result<Vec<Layer>>>()?;

@@ -86,6 +86,16 @@ impl Configuration {
         let words = run.entrypoint.as_ref().filter(|words| !words.is_empty()).or(run.cmd.as_ref())?;
         words.first().map(String::as_str)
     }
+
+    /// Who runs it.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.config.as_ref()?.user.as_deref()
+    }
+
+    /// Where it starts.
+    pub(crate) fn working_dir(&self) -> Option<&str> {
+        self.config.as_ref()?.working_dir.as_deref()
+    }
 }
 
 /// The configuration of an image with these layers above its base.

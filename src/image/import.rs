@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     build::Built,
     configuration::Configuration,
-    layer::{Layer, compress},
+    layer::{FORMAT, Layer, compress},
     layout::{Layout, digest_of, digest_text, failed},
     manifest::{CONFIG, Content, LAYER, LAYER_GZIP, MANIFEST, Manifest, Part, layer_type},
     spec::{DOCKERFILE, Platform, invalid},
@@ -157,7 +157,7 @@ impl Import<'_> {
 
     /// Compresses a layer that is not; the same one only once.
     fn pack(&self, tar: &mut Tar, (at, size): (u64, u64), diff_id: Option<&str>) -> Result<Part> {
-        let key = diff_id.map(|diff_id| format!("packed-{}", diff_id.replace(':', "-")));
+        let key = diff_id.map(|diff_id| format!("packed-{FORMAT}-{}", diff_id.replace(':', "-")));
         let known = key.as_ref().and_then(|key| self.layout.recall::<Layer>(key));
         let layer = match known.filter(|layer| self.layout.has(&layer.digest, layer.size)) {
             Some(layer) => layer,

@@ -1,7 +1,8 @@
 //! One reproducible tar, compressed and hashed in one pass, cached by content.
 //!
-//! Same files, same bytes: entries are sorted, times fixed, owners root, modes reduced to two, and the compressor
-//! always cuts blocks of one size, so that neither the machine nor the number of threads shows.
+//! Same files, same bytes: entries are sorted, times fixed, owners root and modes reduced to two (but for
+//! folders of a base), and the compressor always cuts blocks of one size, so that neither the machine nor the number
+//! of threads shows.
 use std::{
     fs::File,
     io::{self, Read, Write},
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     layout::{Layout, digest_text, failed},
+    listing::Folder,
     missing::unreadable,
     pipe::{Counted, Hash, Hasher, Sink},
     spec::{BuildSpec, FILES, invalid},
@@ -30,7 +32,7 @@ use super::{
 
 /// Part of the cache's key: a test holds the digest of a known layer, and whoever has to change it, because
 /// another compressor writes other bytes, counts this up.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// Uncompressed bytes of one block. A fixed size makes the result the same for any number of threads; larger
 /// blocks compress better and need more memory (about four blocks a thread).
@@ -39,7 +41,7 @@ const BLOCK_BYTES: usize = 512 * 1024;
 /// The same default as gzip's own.
 const LEVEL: u32 = 6;
 
-/// Folders and programs; everything else.
+/// Programs; other files.
 const MODES: (u32, u32) = (0o755, 0o644);
 
 /// A compressed layer that lies in the layout.
@@ -85,7 +87,13 @@ impl Writer<'_> {
             key.update((path.len() as u64).to_le_bytes());
             key.update(path);
             match node {
-                Node::Directory => key.update(b"d"),
+                Node::Directory(folder) if *folder == Folder::default() => key.update(b"d"),
+                Node::Directory(Folder { mode, uid, gid }) => {
+                    key.update(b"D");
+                    key.update(mode.to_le_bytes());
+                    key.update(uid.to_le_bytes());
+                    key.update(gid.to_le_bytes());
+                }
                 Node::Link { target } => {
                     key.update(b"l");
                     key.update(Sha256::digest(target.as_os_str().as_bytes()));
@@ -122,11 +130,13 @@ impl Writer<'_> {
                 Error::new(ErrorKind::BuildFailed, format!("packing `/{entry}` failed: {error}")).with_source(error)
             };
             match node {
-                Node::Directory => {
+                Node::Directory(folder) => {
                     // A `/` at the end marks a folder for tools that look at nothing else.
                     let mut path = path.clone();
                     path.push("");
-                    let mut header = self.header(EntryType::Directory, MODES.0, 0);
+                    let mut header = self.header(EntryType::Directory, folder.mode, 0);
+                    header.set_uid(folder.uid);
+                    header.set_gid(folder.gid);
                     tar.append_data(&mut header, path, io::empty()).map_err(refused)?;
                 }
                 Node::Link { target } => {

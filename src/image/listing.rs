@@ -1,4 +1,4 @@
-//! What the layers of a base hold: names alone, read once for each layer and remembered.
+//! What the layers of a base hold: names, and whose each folder is; read once for each layer and remembered.
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -16,6 +16,7 @@ use super::{
     base::BaseImage,
     layout::Layout,
     manifest::{LAYER, LAYER_GZIP, Part},
+    tree::MAX_LINKS,
 };
 
 /// More is no base that anybody starts a service from; a bomb has more.
@@ -31,9 +32,23 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// What a name is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
-    Directory,
+    Directory(Folder),
     File,
     Link(PathBuf),
+}
+
+/// How a folder is: whose, and who may do what in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Folder {
+    pub(crate) mode: u32,
+    pub(crate) uid: u64,
+    pub(crate) gid: u64,
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self { mode: 0o755, uid: 0, gid: 0 }
+    }
 }
 
 /// Every name of an image. Paths have no `/` in front.
@@ -41,23 +56,58 @@ pub(crate) enum Kind {
 pub(crate) struct Listing(BTreeMap<PathBuf, Kind>);
 
 impl Listing {
-    /// Of a base whose layers all lie in the layout; `None` when one does not, or cannot be read here.
+    /// Of a base whose layers were read before or lie in the layout; `None` when one does not, or cannot be read here.
     pub(crate) fn of(base: &BaseImage, layout: &Layout) -> Option<Self> {
         let mut listing = Self::default();
         for layer in &base.layers {
-            for (path, kind) in names(layer, layout)? {
-                listing.add(path, kind);
-            }
+            listing.add_layer(names(layer, layout)?);
         }
         Some(listing)
+    }
+
+    /// Where a folder's path really leads, whether something is there or not; `None` when its links are a circle.
+    pub(crate) fn real(&self, path: &Path) -> Option<PathBuf> {
+        let parts = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+        let mut left = parts(path);
+        let (mut done, mut links) = (PathBuf::new(), 0);
+        while let Some(part) = left.pop() {
+            match part.as_bytes() {
+                b"/" => done.clear(),
+                b"." => {}
+                b".." => {
+                    done.pop();
+                }
+                _ => {
+                    done.push(part);
+                    if let Some(Kind::Link(target)) = self.get(&done) {
+                        links += 1;
+                        if links > MAX_LINKS {
+                            return None;
+                        }
+                        done.pop();
+                        left.extend(parts(target));
+                    }
+                }
+            }
+        }
+        Some(done)
     }
 
     pub(crate) fn get(&self, path: &Path) -> Option<&Kind> {
         self.0.get(path)
     }
 
+    /// Whiteouts first: they hide what is below this layer, in whatever order it has them.
+    pub(crate) fn add_layer(&mut self, names: Vec<(PathBuf, Kind)>) {
+        let (whiteouts, names): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|(path, _)| last(path).starts_with(WHITEOUT));
+        for (path, kind) in whiteouts.into_iter().chain(names) {
+            self.add(path, kind);
+        }
+    }
+
     fn add(&mut self, path: PathBuf, kind: Kind) {
-        let name = path.file_name().map(OsStr::as_bytes).unwrap_or_default();
+        let name = last(&path);
         if name == OPAQUE {
             let folder = path.parent().map(Path::to_owned).unwrap_or_default();
             self.0.retain(|other, _| !other.starts_with(&folder) || *other == folder);
@@ -66,20 +116,42 @@ impl Listing {
             self.0.retain(|other, _| !other.starts_with(&gone));
         } else {
             for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-                self.0.entry(parent.to_owned()).or_insert(Kind::Directory);
+                self.0.entry(parent.to_owned()).or_insert(Kind::Directory(Folder::default()));
+            }
+            let is_folder = |kind: &Kind| matches!(kind, Kind::Directory(_));
+            if !is_folder(&kind) && self.0.get(&path).is_some_and(is_folder) {
+                self.0.retain(|other, _| !other.starts_with(&path));
             }
             self.0.insert(path, kind);
         }
     }
 }
 
+fn last(path: &Path) -> &[u8] {
+    path.file_name().map(OsStr::as_bytes).unwrap_or_default()
+}
+
+/// Whether a layer is of a kind that can be read here.
+pub(crate) fn is_readable(layer: &Part) -> bool {
+    matches!(layer.media_type.as_str(), LAYER | LAYER_GZIP)
+}
+
+/// Whether nothing has to be fetched to know what a layer holds.
+pub(crate) fn is_here(layer: &Part, layout: &Layout) -> bool {
+    layout.has(&layer.digest, layer.size) || layout.recall::<Vec<(PathBuf, Kind)>>(&key(layer)).is_some()
+}
+
+fn key(layer: &Part) -> String {
+    format!("folders-{}", layer.digest.replace(':', "-"))
+}
+
 fn names(layer: &Part, layout: &Layout) -> Option<Vec<(PathBuf, Kind)>> {
-    if !layout.has(&layer.digest, layer.size) {
-        return None;
-    }
-    let key = format!("files-{}", layer.digest.replace(':', "-"));
+    let key = key(layer);
     if let Some(known) = layout.recall(&key) {
         return Some(known);
+    }
+    if !layout.has(&layer.digest, layer.size) {
+        return None;
     }
     let file = BufReader::new(File::open(layout.blob(&layer.digest).ok()?).ok()?);
     let read = match layer.media_type.as_str() {
@@ -97,6 +169,7 @@ fn read_all(reader: impl Read) -> io::Result<Vec<(PathBuf, Kind)>> {
     let mut archive = Archive::new(reader.take(MOST_BYTES));
     let mut names = Vec::new();
     let (mut long_name, mut long_link) = (None, None);
+    let (mut large_user, mut large_group) = (None, None);
     for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         let kind = entry.header().entry_type();
@@ -108,6 +181,8 @@ fn read_all(reader: impl Read) -> io::Result<Vec<(PathBuf, Kind)>> {
                     match key {
                         b"path" => long_name = Some(value.to_owned()),
                         b"linkpath" => long_link = Some(value.to_owned()),
+                        b"uid" => large_user = number(value),
+                        b"gid" => large_group = number(value),
                         _ => {}
                     }
                 }
@@ -116,8 +191,14 @@ fn read_all(reader: impl Read) -> io::Result<Vec<(PathBuf, Kind)>> {
             _ => {
                 let name = long_name.take().unwrap_or_else(|| entry.header().path_bytes().into_owned());
                 let link = long_link.take().or_else(|| entry.header().link_name_bytes().map(|name| name.into_owned()));
+                // An empty number is 0, as for the programs that unpack it.
+                let folder = Folder {
+                    mode: entry.header().mode().unwrap_or_default() & 0o7777,
+                    uid: large_user.take().unwrap_or_else(|| entry.header().uid().unwrap_or_default()),
+                    gid: large_group.take().unwrap_or_else(|| entry.header().gid().unwrap_or_default()),
+                };
                 if let Some(path) = plain(&name) {
-                    names.push((path, kind_of(kind, link)));
+                    names.push((path, kind_of(kind, link, folder)));
                 }
             }
         }
@@ -128,9 +209,13 @@ fn read_all(reader: impl Read) -> io::Result<Vec<(PathBuf, Kind)>> {
     Ok(names)
 }
 
-fn kind_of(kind: EntryType, link: Option<Vec<u8>>) -> Kind {
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn kind_of(kind: EntryType, link: Option<Vec<u8>>, folder: Folder) -> Kind {
     match kind {
-        EntryType::Directory => Kind::Directory,
+        EntryType::Directory => Kind::Directory(folder),
         EntryType::Symlink => Kind::Link(OsStr::from_bytes(&link.unwrap_or_default()).into()),
         _ => Kind::File,
     }
@@ -182,7 +267,7 @@ fn extensions(mut bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn tar(entries: &[(&str, Option<&str>)]) -> Vec<u8> {
@@ -190,7 +275,10 @@ mod tests {
         for (name, link) in entries {
             let mut header = tar::Header::new_gnu();
             header.set_size(0);
-            header.set_mode(0o755);
+            header.set_mode(if *name == "tmp/" { 0o1777 } else { 0o755 });
+            let owner = if *name == "home/node/" { 1000 } else { 0 };
+            header.set_uid(owner);
+            header.set_gid(owner);
             match link {
                 Some(target) => {
                     header.set_entry_type(EntryType::Symlink);
@@ -206,12 +294,10 @@ mod tests {
         tar.into_inner().expect("tar")
     }
 
-    fn listing(layers: &[&[(&str, Option<&str>)]]) -> Listing {
+    pub(crate) fn listing(layers: &[&[(&str, Option<&str>)]]) -> Listing {
         let mut listing = Listing::default();
         for layer in layers {
-            for (path, kind) in read_all(tar(layer).as_slice()).expect("names") {
-                listing.add(path, kind);
-            }
+            listing.add_layer(read_all(tar(layer).as_slice()).expect("names"));
         }
         listing
     }
@@ -221,15 +307,45 @@ mod tests {
         let long = "a".repeat(200);
         let listing = listing(&[
             &[("./usr/lib/ld.so", None), ("lib", Some("usr/lib")), ("etc/a/b", None), ("var/x", None), (&long, None)],
-            &[("etc/.wh.a", None), ("var/.wh..wh..opq", None), ("var/y", None)],
+            &[("var/y", None), ("etc/.wh.a", None), ("var/.wh..wh..opq", None)],
         ]);
         let get = |path: &str| listing.get(Path::new(path));
         assert_eq!(get("usr/lib/ld.so"), Some(&Kind::File));
-        assert_eq!(get("usr"), Some(&Kind::Directory));
+        assert_eq!(get("usr"), Some(&Kind::Directory(Folder::default())));
         assert_eq!(get("lib"), Some(&Kind::Link("usr/lib".into())));
         assert_eq!((get("etc/a"), get("etc/a/b"), get("var/x")), (None, None, None));
         assert_eq!(get("var/y"), Some(&Kind::File));
         assert_eq!(get(&long), Some(&Kind::File));
+    }
+
+    #[test]
+    fn a_folder_is_as_the_topmost_layer_says() {
+        let listing = listing(&[
+            &[("tmp/", None), ("home/node/", None), ("a/b", None), ("opt/", None)],
+            &[("home/node/.profile", None), ("a", Some("opt"))],
+        ]);
+        let get = |path: &str| listing.get(Path::new(path)).cloned();
+        assert_eq!(get("tmp"), Some(Kind::Directory(Folder { mode: 0o1777, uid: 0, gid: 0 })));
+        assert_eq!(get("home/node"), Some(Kind::Directory(Folder { mode: 0o755, uid: 1000, gid: 1000 })));
+        assert_eq!(get("home"), Some(Kind::Directory(Folder::default())));
+        assert_eq!((get("a"), get("a/b")), (Some(Kind::Link("opt".into())), None));
+    }
+
+    #[test]
+    fn folders_are_followed_through_links() {
+        let listing = listing(&[&[
+            ("bin", Some("usr/bin")),
+            ("usr/bin/sh", None),
+            ("usr/lib", Some("../data/./lib")),
+            ("data", Some("/srv/data")),
+            ("x", Some("y")),
+            ("y", Some("/x/z")),
+        ]]);
+        let real = |path: &str| listing.real(Path::new(path));
+        assert_eq!(real("bin/new"), Some("usr/bin/new".into()));
+        assert_eq!(real("usr/lib/a"), Some("srv/data/lib/a".into()));
+        assert_eq!(real("none/at/all"), Some("none/at/all".into()));
+        assert_eq!(real("x/a"), None);
     }
 
     proptest::proptest! {

@@ -1,6 +1,6 @@
 //! The files to copy, as the entries of each layer.
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, btree_map::Entry},
     fs::{self, Metadata},
     os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
@@ -10,41 +10,21 @@ use carrack_core::Result;
 use walkdir::WalkDir;
 
 use super::{
-    listing::{Kind, Listing},
+    listing::{Folder, Kind, Listing},
     missing::unreadable,
     spec::{Base, BuildSpec, FILES, FileCopy, check_name, image_path, invalid, twice},
 };
 
 /// Links followed before they are taken for a circle; Linux's own limit: <https://man7.org/linux/man-pages/man7/path_resolution.7.html>.
-const MAX_LINKS: usize = 40;
+pub(crate) const MAX_LINKS: usize = 40;
 
-/// Folders that stand in every base worth the name, some with a mode of their own.
-/// <https://refspecs.linuxfoundation.org/FHS_3.0/fhs/index.html>
-const EVERY_BASE_HAS: [&str; 18] = [
-    "bin",
-    "dev",
-    "etc",
-    "home",
-    "home/nonroot",
-    "lib",
-    "lib64",
-    "mnt",
-    "opt",
-    "proc",
-    "root",
-    "run",
-    "sbin",
-    "srv",
-    "sys",
-    "tmp",
-    "usr",
-    "var",
-];
+/// Nobody copies it, and every image has it.
+const ROOT: Node = Node::Directory(Folder { mode: 0o755, uid: 0, gid: 0 });
 
 /// One entry of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
-    Directory,
+    Directory(Folder),
     File { source: PathBuf, size: u64, executable: bool },
     Link { target: PathBuf },
 }
@@ -75,33 +55,28 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// Looks at every file that is to be copied.
+    /// Looks at every file that is to be copied. Where they lie above a base is [`Self::above`]'s.
     pub(crate) fn read(spec: &BuildSpec) -> Result<Self> {
         let mut tree = Self::default();
         for file in &spec.files {
             let layer = read_entry(spec, file)?;
             tree.add(layer)?;
         }
-        if let Some(directory) = &spec.working_dir {
-            tree.add_directory(spec, directory)?;
+        if let (Base::Scratch, Some(directory)) = (&spec.base, &spec.working_dir) {
+            tree.add_directory(directory, Folder::of_user(spec.user.as_deref()), None)?;
         }
-        if let Some(program) = spec.program() {
-            tree.make_executable(program);
-        }
-        if spec.base != Base::Scratch {
-            tree.layers.iter_mut().for_each(leave_folders);
-        }
+        tree.make_executable(spec, None);
         Ok(tree)
     }
 
-    fn add(&mut self, layer: LayerPlan) -> Result<()> {
+    pub(crate) fn add(&mut self, layer: LayerPlan) -> Result<()> {
         for (path, node) in &layer.nodes {
             match self.all.entry(path.clone()) {
                 Entry::Vacant(place) => {
                     place.insert(node.clone());
                 }
                 Entry::Occupied(there) => {
-                    if (there.get(), node) != (&Node::Directory, &Node::Directory) {
+                    if !matches!((there.get(), node), (Node::Directory(_), Node::Directory(_))) {
                         return Err(twice(&format!("/{}", path.display())));
                     }
                 }
@@ -111,24 +86,25 @@ impl Tree {
         Ok(())
     }
 
-    fn add_directory(&mut self, spec: &BuildSpec, directory: &str) -> Result<()> {
-        let parts = image_path(directory)?;
-        let path: PathBuf = parts.iter().collect();
-        if spec.base != Base::Scratch && EVERY_BASE_HAS.iter().any(|known| path == Path::new(known)) {
-            return Ok(());
-        }
-        if parts.is_empty() || self.resolve(Path::new(directory)).is_some() {
+    /// A folder that neither the files nor the base have.
+    pub(crate) fn add_directory(&mut self, directory: &str, folder: Folder, base: Option<&Listing>) -> Result<()> {
+        let path: PathBuf = image_path(directory)?.iter().collect();
+        if self.resolve_above(Path::new(directory), base).is_some() {
             return Ok(());
         }
         let mut layer = LayerPlan { title: format!("folder /{}", path.display()), ..LayerPlan::default() };
-        layer.nodes.insert(path.clone(), Node::Directory);
         add_parents(&mut layer.nodes, &path);
-        self.add(layer)
+        layer.nodes.insert(path, Node::Directory(folder));
+        self.add(match base {
+            Some(base) => layer.above(base)?,
+            None => layer,
+        })
     }
 
     /// The program is made executable, whatever its mode was here.
-    fn make_executable(&mut self, program: &str) {
-        let Some((path, Node::File { .. })) = self.resolve(Path::new(program)) else {
+    pub(crate) fn make_executable(&mut self, spec: &BuildSpec, base: Option<&Listing>) {
+        let program = spec.program().and_then(|program| self.resolve_above(Path::new(program), base));
+        let Some((path, Place::Own(Node::File { .. }))) = program else {
             return;
         };
         let maps = self.layers.iter_mut().map(|layer| &mut layer.nodes).chain([&mut self.all]);
@@ -139,15 +115,8 @@ impl Tree {
         }
     }
 
-    /// What an absolute path leads to, through links; `None` when it leads nowhere.
-    pub(crate) fn resolve(&self, path: &Path) -> Option<(PathBuf, &Node)> {
-        match self.resolve_above(path, None)? {
-            (path, Place::Own(node)) => Some((path, node)),
-            (_, Place::Below(_)) => None,
-        }
-    }
-
-    /// The same in the image as a whole, with what the base has below our files.
+    /// What an absolute path leads to, through links, with what the base has below our files; `None` when it leads
+    /// nowhere.
     pub(crate) fn resolve_above(&self, path: &Path, base: Option<&Listing>) -> Option<(PathBuf, Place<'_>)> {
         let look = |path: &Path| {
             let below = || base?.get(path).cloned().map(Place::Below);
@@ -160,7 +129,7 @@ impl Tree {
             let target = loop {
                 let Some(part) = parts.next() else {
                     if done.as_os_str().is_empty() {
-                        return Some((done, Place::Own(&Node::Directory)));
+                        return Some((done, Place::Own(&ROOT)));
                     }
                     return look(&done).map(|place| (done, place));
                 };
@@ -205,7 +174,7 @@ fn read_entry(spec: &BuildSpec, file: &FileCopy) -> Result<LayerPlan> {
                 .hint(format!("write `to = \"{}/\"` to copy what it holds", file.to)));
         }
         if !place.as_os_str().is_empty() {
-            layer.nodes.insert(place.clone(), Node::Directory);
+            layer.nodes.insert(place.clone(), Node::Directory(Folder::default()));
         }
         read_folder(spec, &file.from, &place, &mut layer.nodes)?;
     } else {
@@ -230,7 +199,7 @@ fn read_folder(spec: &BuildSpec, from: &Path, place: &Path, nodes: &mut BTreeMap
         let name = path.strip_prefix(from).unwrap_or(path);
         check_name(&entry.file_name().to_string_lossy(), &spec.shown(path)).map_err(|error| error.at_field(FILES))?;
         let node = if entry.file_type().is_dir() {
-            Node::Directory
+            Node::Directory(Folder::default())
         } else if entry.file_type().is_symlink() {
             Node::Link { target: fs::read_link(path).map_err(|error| unreadable(spec, path, error))? }
         } else {
@@ -255,19 +224,11 @@ fn read_file(spec: &BuildSpec, path: &Path, metadata: &Metadata) -> Result<Node>
     })
 }
 
-/// Above a base, a folder that holds something has no entry of its own: the base may have it with another mode or
-/// owner, or as a link, and an entry would replace that. Where it has none, whoever unpacks the layer makes it.
-fn leave_folders(layer: &mut LayerPlan) {
-    let parents: BTreeSet<PathBuf> =
-        layer.nodes.keys().flat_map(|path| path.ancestors().skip(1)).map(Path::to_owned).collect();
-    layer.nodes.retain(|path, node| *node != Node::Directory || !parents.contains(path));
-}
-
 /// Without an entry of its own, whoever unpacks the layer chooses a folder's mode.
-fn add_parents(nodes: &mut BTreeMap<PathBuf, Node>, path: &Path) {
+pub(crate) fn add_parents(nodes: &mut BTreeMap<PathBuf, Node>, path: &Path) {
     for parent in path.ancestors().skip(1) {
         if !parent.as_os_str().is_empty() {
-            nodes.entry(parent.to_owned()).or_insert(Node::Directory);
+            nodes.entry(parent.to_owned()).or_insert(Node::Directory(Folder::default()));
         }
     }
 }
@@ -309,7 +270,7 @@ mod tests {
                 vec!["bin", "bin/hello"],
             ]
         );
-        let (path, _) = tree.resolve(Path::new("/srv/www/home")).expect("a link");
+        let (path, _) = tree.resolve_above(Path::new("/srv/www/home"), None).expect("a link");
         assert_eq!(path, Path::new("srv/www/index.html"));
     }
 
@@ -365,9 +326,9 @@ mod tests {
         fs::create_dir(folder.path().join("x")).expect("folder");
         symlink("../../x", folder.path().join("x/up")).expect("link");
         let tree = Tree::read(&spec(folder.path(), &[(".", "/")])).expect("tree");
-        assert_eq!(tree.resolve(Path::new("/a")), None);
-        assert_eq!(tree.resolve(Path::new("/x/up/up/nothing")), None);
-        let (path, _) = tree.resolve(Path::new("/x/up/up")).expect("stays in the root");
+        assert_eq!(tree.resolve_above(Path::new("/a"), None), None);
+        assert_eq!(tree.resolve_above(Path::new("/x/up/up/nothing"), None), None);
+        let (path, _) = tree.resolve_above(Path::new("/x/up/up"), None).expect("stays in the root");
         assert_eq!(path, Path::new("x"));
     }
 }

@@ -11,7 +11,7 @@ use carrack_core::{
 use tokio::time::Instant;
 
 use crate::image::{
-    Base, BaseImage, BuildSpec, Built, Recipe, Ways, base, build, dockerfile,
+    Base, Below, BuildSpec, Built, Recipe, Ways, base, build, dockerfile,
     layout::Layout,
     push::{Destination, Pushed, Tag, exists, push},
 };
@@ -50,13 +50,13 @@ pub async fn build_image(cx: &Ctx, ways: &dyn Ways, recipe: &Recipe, layout: &Pa
 }
 
 /// A name that can move is looked up, and said by the digest that a file would pin it with.
-async fn find_base(cx: &Ctx, ways: &dyn Ways, spec: &BuildSpec, layout: &Path) -> Result<Option<BaseImage>> {
+async fn find_base<'a>(cx: &Ctx, ways: &'a dyn Ways, spec: &BuildSpec, layout: &Path) -> Result<Option<Below<'a>>> {
     let Base::Image(reference) = &spec.base else { return Ok(None) };
     let found = base::find(cx, ways, reference, spec.platform, &Layout::create(layout)?).await?;
     if reference.digest().is_none() {
         cx.events.emit(Event::Note { message: format!("the base {} is {}", reference.0, found.pinned()) });
     }
-    Ok(Some(found))
+    Ok(Some(Below { image: found, ways }))
 }
 
 /// Pushes what the registry lacks; makes the repository when it is missing.

@@ -5,22 +5,33 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::image::{
-    base,
+    Below, base,
     manifest::BASE_DIGEST,
-    spec::{Base, BuildSpec, Platform},
+    spec::{Base, BuildSpec, FileCopy, Platform},
 };
 
 const GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// A layer of these empty files.
+/// A layer of these empty files; with `/` at the end a folder of somebody's, with ` -> ` a link.
 fn layer(names: &[&str]) -> (Vec<u8>, String) {
     let mut tar = tar::Builder::new(Vec::new());
     for name in names {
         let mut header = tar::Header::new_gnu();
         header.set_size(0);
         header.set_mode(0o644);
+        if let Some((name, target)) = name.split_once(" -> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            tar.append_link(&mut header, name, target).expect("link");
+            continue;
+        }
+        if name.ends_with('/') {
+            header.set_entry_type(tar::EntryType::Directory);
+            header.set_mode(0o1777);
+            header.set_uid(7);
+            header.set_gid(8);
+        }
         tar.append_data(&mut header, name, std::io::empty()).expect("entry");
     }
     let plain = tar.into_inner().expect("tar");
@@ -63,8 +74,7 @@ impl FromBase {
     fn with_program(reference: String, program: &[u8]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("app"), program).expect("write");
-        let spec = BuildSpec { base: Base::Image(ImageRef(reference)), ..spec(folder.path(), &[("app", "/usr/app")]) };
-        let spec = BuildSpec { entrypoint: vec!["/usr/app".into()], ..spec };
+        let spec = BuildSpec { base: Base::Image(ImageRef(reference)), ..spec(folder.path(), &[("app", "/app")]) };
         Self { folder, spec, cx: Ctx::silent(), way: Way { http: client(None), auth: None } }
     }
 
@@ -79,7 +89,8 @@ impl FromBase {
 
     async fn build(&self) -> Result<Built> {
         let base = self.find().await?;
-        build(&self.cx, &self.spec, Some(base), &self.folder.path().join("layout"), 2).await
+        build(&self.cx, &self.spec, Some(Below { image: base, ways: &self.way }), &self.folder.path().join("layout"), 2)
+            .await
     }
 
     async fn push(&self, built: &Built, repository: String) -> Result<Pushed> {
@@ -443,20 +454,96 @@ async fn a_loader_is_looked_for_in_the_base_when_its_layers_are_here() {
     assert!(error.message().contains(LOADER), "{error}");
 }
 
-#[tokio::test]
-async fn folders_of_the_base_keep_what_they_are() {
-    let registry = TestRegistry::start(Behaviour::default());
-    put_base(&registry, &["usr/bin/true"]);
-    let case = FromBase::new(format!("{}/static:12", registry.host()));
-    let built = case.build().await.expect("built");
+/// What our layers of an image hold: paths, modes and owners.
+fn entries(case: &FromBase, built: &Built) -> Vec<String> {
     let (_, manifest) = case.layout().manifest(&built.digest).expect("manifest");
-    let ours = manifest.layers().last().expect("layers").digest().to_string();
-    let file = fs::File::open(case.layout().blob(&ours).expect("path")).expect("open");
-    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(file));
-    let names: Vec<String> = tar
-        .entries()
-        .expect("tar")
-        .map(|entry| entry.expect("entry").path().expect("path").display().to_string())
-        .collect();
-    assert_eq!(names, ["usr/app"]);
+    let ours = manifest.layers().iter().skip(2);
+    let lines = ours.flat_map(|layer| {
+        let file = fs::File::open(case.layout().blob(layer.digest().as_ref()).expect("path")).expect("open");
+        let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(file));
+        let entries = tar.entries().expect("tar").map(|entry| {
+            let entry = entry.expect("entry");
+            let (header, path) = (entry.header(), entry.path().expect("path").display().to_string());
+            let number = |number: std::io::Result<u64>| number.expect("a number");
+            format!("{path} {:o} {}:{}", header.mode().expect("a mode"), number(header.uid()), number(header.gid()))
+        });
+        entries.collect::<Vec<_>>()
+    });
+    lines.collect()
+}
+
+#[tokio::test]
+async fn folders_and_links_of_the_base_stay_what_they_are() {
+    let (registry, to) = (TestRegistry::start(Behaviour::default()), TestRegistry::start(Behaviour::default()));
+    let digest = put_base(&registry, &["bin -> usr/bin", "usr/bin/true", "tmp/", "home/me/"]);
+    let case = || {
+        let mut case = FromBase::new(format!("{}/static@{digest}", registry.host()));
+        let from = case.folder.path().join("app");
+        case.spec.files = ["/bin/app", "/tmp/seed"].map(|to| FileCopy { from: from.clone(), to: to.to_owned() }).into();
+        case.spec.entrypoint = vec!["/bin/app".into()];
+        case.spec.working_dir = Some("/home/me".into());
+        case
+    };
+    let first = case();
+    let built = first.build().await.expect("built");
+    assert_eq!(
+        entries(&first, &built),
+        ["usr/ 755 0:0", "usr/bin/ 755 0:0", "usr/bin/app 755 0:0", "tmp/ 1777 7:8", "tmp/seed 644 0:0"]
+    );
+    let layers = || registry.requests("GET").into_iter().filter(|request| request.contains("/blobs/")).count();
+    // The configuration and two layers, once.
+    assert_eq!(layers(), 3, "{:?}", registry.requests("GET"));
+    registry.forget_requests();
+    assert_eq!(first.build().await.expect("built"), built);
+    assert_eq!(registry.requests(""), [""; 0]);
+
+    // What was read of them is kept when they are not.
+    let (_, manifest) = first.layout().manifest(&built.digest).expect("manifest");
+    for layer in manifest.layers().iter().take(2) {
+        fs::remove_file(first.layout().blob(layer.digest().as_ref()).expect("path")).expect("remove");
+    }
+    assert_eq!(first.build().await.expect("built"), built);
+    assert_eq!(registry.requests(""), [""; 0]);
+
+    // Elsewhere nothing is known of it, or all, because a push copied it.
+    assert_eq!(case().build().await.expect("built").digest, built.digest);
+    let mut pushed = case();
+    let files = std::mem::take(&mut pushed.spec.files);
+    pushed.spec.files = vec![FileCopy { from: files[0].from.clone(), to: "/app".into() }];
+    (pushed.spec.entrypoint, pushed.spec.working_dir) = (vec!["/app".into()], None);
+    registry.forget_requests();
+    let flat = pushed.build().await.expect("built");
+    assert_eq!(layers(), 1, "a file in the root needs the configuration alone");
+    pushed.push(&flat, format!("{}/p/hello", to.host())).await.expect("pushed");
+    let full = case().spec;
+    pushed.spec =
+        BuildSpec { entrypoint: full.entrypoint, working_dir: full.working_dir, files, ..pushed.spec.clone() };
+    registry.forget_requests();
+    assert_eq!(pushed.build().await.expect("built").digest, built.digest);
+    assert_eq!(registry.requests(""), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_base_whose_folders_cannot_be_known_is_refused() {
+    let registry = TestRegistry::start(Behaviour::default());
+    let digest = put_base(&registry, &["usr/bin/true"]);
+    let good = read(&registry.manifest(&digest).expect("manifest"));
+    let mut case = FromBase::new(format!("{}/static:bad", registry.host()));
+    case.spec.files[0].to = "/usr/app".into();
+    case.spec.entrypoint = vec!["/usr/app".into()];
+    let mut manifest = good.clone();
+    manifest["layers"][1]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+zstd".into();
+    registry.put_manifest("static", "bad", &manifest);
+    let error = case.build().await.expect_err("refused");
+    assert_eq!((error.kind(), error.field()), (ErrorKind::ConfigInvalid, Some("image.build.base")));
+    assert!(error.message().contains("zstd") && error.hints()[0].contains("to = \"/app\""), "{error:?}");
+
+    let mut manifest = good;
+    manifest["layers"][1]["digest"] = digest_of(b"gone").into();
+    registry.put_manifest("static", "bad", &manifest);
+    let error = case.build().await.expect_err("refused");
+    assert_eq!((error.kind(), error.field()), (ErrorKind::NotFound, Some("image.build.base")));
+    case.spec.files[0].to = "/app".into();
+    case.spec.entrypoint = vec!["/app".into()];
+    case.build().await.expect("a file in the root needs no folder");
 }
