@@ -17,7 +17,7 @@ use super::{
     build::Built,
     command::{run, watch},
     import::Import,
-    layout::{Layout, failed},
+    layout::{FROM_DOCKERFILE, Layout, failed},
     missing::near_on_disk,
     spec::{DOCKERFILE, Platform, invalid},
 };
@@ -91,7 +91,7 @@ pub async fn build(cx: &Ctx, spec: &DockerfileSpec, layout: &Path, threads: usiz
     }
     let layout = Layout::create(layout)?;
     let scratch = tempfile::Builder::new()
-        .prefix(".dockerfile-")
+        .prefix(FROM_DOCKERFILE)
         .tempdir_in(layout.root())
         .map_err(|error| failed("writing to", layout.root(), error))?;
     let archive = scratch.path().join("image.tar");

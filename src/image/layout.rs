@@ -6,8 +6,9 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::{self, File, Permissions},
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,6 +21,13 @@ use tempfile::NamedTempFile;
 use super::manifest::Part;
 
 const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// How the names begin of what becomes a blob, and of a folder that a Dockerfile's image passes through.
+pub(crate) const NEW: &str = ".new-";
+pub(crate) const FROM_DOCKERFILE: &str = ".dockerfile-";
+const UNFINISHED: [&str; 2] = [NEW, FROM_DOCKERFILE];
+/// Nobody builds that long.
+const ABANDONED: Duration = Duration::from_hours(24);
 
 /// A folder that holds images.
 #[derive(Clone, Debug)]
@@ -39,6 +47,7 @@ impl Layout {
         if !marker.exists() {
             layout.replace(&marker, VERSION.as_bytes())?;
         }
+        layout.sweep();
         Ok(layout)
     }
 
@@ -124,11 +133,26 @@ impl Layout {
     /// A file beside the blobs, that becomes one with [`Self::adopt`].
     pub(crate) fn temporary(&self) -> Result<NamedTempFile> {
         tempfile::Builder::new()
-            .prefix(".new-")
+            .prefix(NEW)
             // Not the owner alone: another user's tool may read the layout.
             .permissions(Permissions::from_mode(0o644))
             .tempfile_in(&self.root)
             .map_err(|error| failed("writing to", &self.root, error))
+    }
+
+    /// Removes what a build left that was killed. What another one is at work with was changed a moment ago.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.root) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let is_temporary = UNFINISHED.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()));
+            let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            if is_temporary && age().is_some_and(|age| age > ABANDONED) {
+                // One that stays is in nobody's way.
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let _ = if is_folder { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            }
+        }
     }
 
     /// Makes a whole file the blob of its digest.
@@ -277,6 +301,31 @@ mod tests {
             .filter(|name| name.starts_with(".new-"))
             .count();
         assert_eq!(left, 0);
+    }
+
+    #[test]
+    fn what_a_killed_build_left_is_removed_after_a_day() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout::create(folder.path()).expect("layout");
+        let made = |name: &str, is_folder: bool, hours: u64| {
+            let path = folder.path().join(name);
+            if is_folder {
+                fs::create_dir(&path).expect("folder");
+                fs::write(path.join("image.tar"), "tar").expect("write");
+            } else {
+                fs::write(&path, "part").expect("write");
+            }
+            let then = std::time::SystemTime::now() - Duration::from_hours(hours);
+            File::open(&path).and_then(|file| file.set_modified(then)).expect("time");
+            path
+        };
+        let old = [made(".new-a", false, 25), made(".dockerfile-a", true, 25)];
+        let kept = [made(".new-b", false, 23), made(".dockerfile-b", true, 23), made("mine", false, 99)];
+        Layout::open(layout.root()).expect("opened");
+        assert!(old.iter().all(|path| path.exists()), "who only reads removes nothing");
+        Layout::create(layout.root()).expect("layout");
+        assert!(!old.iter().any(|path| path.exists()));
+        assert!(kept.iter().all(|path| path.exists()));
     }
 
     #[test]

@@ -125,6 +125,20 @@ fn what_is_not_compressed_is_and_the_same_each_time() {
 }
 
 #[test]
+fn what_another_compressor_packed_is_packed_again() {
+    let (case, layer) = (Case::new(), tar(&[("app", b"x".to_vec())]));
+    let files = oci("amd64", &layer, &layer, LAYER);
+    let expected = Case::new().import(&files).expect("elsewhere").digest;
+    let other = case.layout.write_json(LAYER_GZIP, &"other bytes").expect("blob");
+    let packed = Layer { digest: other.digest, size: other.size, diff_id: digest_of(&layer) };
+    let diff_id = digest_of(&layer).replace(':', "-");
+    for format in [String::new(), format!("{}-", FORMAT - 1), format!("{}-", FORMAT + 1)] {
+        case.layout.remember(&format!("packed-{format}{diff_id}"), &packed).expect("remembered");
+    }
+    assert_eq!(case.import(&files).expect("taken").digest, expected);
+}
+
+#[test]
 fn archives_that_lie_are_refused() {
     let (case, layer) = (Case::new(), tar(&[("app", b"x".to_vec())]));
     let packed = gzip(&layer);
