@@ -16,7 +16,7 @@ use super::{
     pull,
     registry::{Access, Repository},
     spec::{BASE, invalid},
-    ways::{Way, Ways},
+    ways::{Pull, Way, Ways},
 };
 
 /// Downloads side by side.
@@ -63,7 +63,7 @@ impl Below<'_> {
         let megabytes = layers.values().sum::<u64>() as f64 / 1e6;
         let message = format!("fetching {} ({megabytes:.1} MB), to keep its folders as they are", name.0);
         cx.events.emit(Event::Note { message });
-        let ways = self.ways.pull(cx, &name).await?;
+        let ways = Pull::new(self.ways, &name);
         stream::iter(layers)
             .map(|layer| fetch_layer(cx, &ways, &name, layout, layer))
             .buffer_unordered(DOWNLOADS)
@@ -72,23 +72,20 @@ impl Below<'_> {
     }
 }
 
-async fn fetch_layer(cx: &Ctx, ways: &[Way], name: &ImageRef, layout: &Layout, layer: (&str, u64)) -> Result<()> {
+async fn fetch_layer(cx: &Ctx, ways: &Pull<'_>, name: &ImageRef, layout: &Layout, layer: (&str, u64)) -> Result<()> {
     let uncounted = Progress::silent().part();
-    let mut missing = None;
-    for Way { http, auth } in ways {
-        let repository = Repository::new(cx, http, auth.as_ref(), name.repository(), Access::Pull)?;
-        match pull::blob(&repository, layout, layer, &uncounted).await {
-            // Another way may lead to where it is.
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => {
-                missing = Some(error);
-            }
-            other => return other,
+    let fetched = ways.first(cx, async |Way { http, auth }| {
+        let repository = Repository::new(cx, &http, auth.as_ref(), name.repository(), Access::Pull)?;
+        pull::blob(&repository, layout, layer, &uncounted).await
+    });
+    fetched.await.map_err(|error| {
+        if error.kind() != ErrorKind::NotFound {
+            return error;
         }
-    }
-    let message = format!("the registry does not have all layers of `{}`", name.0);
-    let error = Error::new(ErrorKind::NotFound, message).at_field(BASE).hint("take a base that its registry still has");
-    Err(match missing {
-        Some(cause) => error.with_source(cause),
-        None => error,
+        let message = format!("the registry does not have all layers of `{}`", name.0);
+        Error::new(ErrorKind::NotFound, message)
+            .with_source(error)
+            .at_field(BASE)
+            .hint("take a base that its registry still has")
     })
 }

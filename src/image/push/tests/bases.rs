@@ -250,7 +250,9 @@ async fn whom_the_cloud_does_not_let_in_docker_may() {
     assert!(error.hints().iter().any(|one| one == hint), "{:?}", error.hints());
 
     // Layers come by the same ways. A refusal stays one: the caller may have a newer token.
-    let built = build(&case.cx, &case.spec, Some(base), &case.folder.path().join("layout"), 2).await.expect("built");
+    let both = Two([way(cloud, None), way(docker, None)]);
+    let below = Below { image: base, ways: &both };
+    let built = build(&case.cx, &case.spec, Some(below), &case.folder.path().join("layout"), 2).await.expect("built");
     let to = TestRegistry::start(Behaviour::default());
     let to = Destination { repository: format!("{}/p/hello", to.host()), tag: None };
     let send = async |ways| push(&case.cx, &Two(ways), &built.layout, &built.digest, &to).await;

@@ -300,7 +300,9 @@ mod tests {
             Ok(Arc::new(Self))
         }
 
-        async fn forget_images(&self) {}
+        async fn clear(&self) -> Result<(), String> {
+            Ok(())
+        }
     }
 
     #[async_trait]
