@@ -2,7 +2,8 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`client`] | a request, sent with token, user agent, retry and classification |
+//! | [`client`] | sends: with token, user agent, retry and classification |
+//! | [`request`] | one request and its answer |
 //! | [`endpoint`] | where requests really go: the cloud, or a local cloud in its place |
 //! | [`token`] | the token source and the one cache over it |
 //! | [`redact`] | URLs that may be shown |
@@ -11,8 +12,10 @@
 pub mod client;
 pub mod endpoint;
 pub mod redact;
+pub mod request;
 pub mod token;
 
-pub use client::{Body, Client, ClientOptions, Request, Response};
+pub use client::{Client, ClientOptions};
 pub use endpoint::Endpoint;
+pub use request::{Body, Request, Response};
 pub use token::{Token, TokenCache, TokenSource};
