@@ -197,8 +197,8 @@ mod tests {
         let none = String::new();
         assert_eq!(made("/home/node", Some("node"), serde_json::json!({})), (true, none.clone()));
         assert_eq!(made("/bin", None, serde_json::json!({})), (true, none.clone()));
-        for own in ["/work/in", "/work/in/", "/work/in/deep"] {
-            assert_eq!(made("/work/in", None, serde_json::json!({ "WorkingDir": own })), (false, none.clone()));
+        for own in ["/srv/in", "/srv/in/", "/srv/in/deep"] {
+            assert_eq!(made("/srv/in", None, serde_json::json!({ "WorkingDir": own })), (false, none.clone()));
         }
         assert_eq!(made("/", None, serde_json::json!({})), (false, none));
         let new = |user, config| made("/home/node/in", user, config).1;

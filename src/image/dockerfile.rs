@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn each_tool_is_asked_for_the_same() {
-        let spec = spec(Path::new("/work"));
+        let spec = spec(Path::new("/srv"));
         for builder in [
             Builder::Buildx,
             Builder::Docker { buildx: true },
@@ -274,10 +274,10 @@ mod tests {
             let (command, _) = builder.build(&spec, Path::new("/tmp/image.tar"), Path::new("/tmp/id"));
             let words: Vec<_> = command.as_std().get_args().map(|word| word.to_string_lossy().into_owned()).collect();
             let line = words.join(" ");
-            for part in ["--platform linux/amd64", "--file /work/Dockerfile", "--target release", "--build-arg A=1 2"] {
+            for part in ["--platform linux/amd64", "--file /srv/Dockerfile", "--target release", "--build-arg A=1 2"] {
                 assert!(line.contains(part), "{builder:?}: {line}");
             }
-            assert_eq!(words.last().map(String::as_str), Some("/work"));
+            assert_eq!(words.last().map(String::as_str), Some("/srv"));
             let goes_to = if builder == Builder::Buildx { "dest=/tmp/image.tar" } else { "--iidfile /tmp/id" };
             assert!(line.contains(goes_to) && line.contains('0'), "{builder:?}: {line}");
         }
