@@ -38,9 +38,6 @@ const START: Duration = Duration::from_secs(30);
 /// How long a launcher may take to end what it was told to kill.
 const KILL: Duration = Duration::from_secs(5);
 
-/// What is told of a container whose launcher was killed.
-const KILLED: Exit = Exit::signal(Signal::KILL.as_raw());
-
 /// How the server reaches a container's ports.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Network {
@@ -194,8 +191,8 @@ async fn attend(attended: Attended) {
         }
     }
     scratch.remove().await;
-    let told = told.unwrap_or(KILLED);
-    let out_of_memory = told.signal == KILLED.signal && memory.as_ref().is_some_and(MemoryLimit::was_exceeded);
+    let told = told.unwrap_or(Exit::KILLED);
+    let out_of_memory = told.signal == Exit::KILLED.signal && memory.as_ref().is_some_and(MemoryLimit::was_exceeded);
     drop(memory);
     // Nobody may be left to hear it.
     let _ = exit.send(Some(Exit { out_of_memory, ..told }));
@@ -211,12 +208,7 @@ impl Instance for Container {
     }
 
     async fn exited(&self) -> Exit {
-        let mut exit = self.exit.clone();
-        match exit.wait_for(Option::is_some).await.map(|exit| *exit) {
-            Ok(Some(exit)) => exit,
-            // The server is going down and took the task along.
-            Ok(None) | Err(_) => KILLED,
-        }
+        Exit::told(&self.exit).await
     }
 
     async fn stop(&self, grace: Duration) -> Exit {

@@ -29,8 +29,12 @@ mod sweep;
 use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+};
 
 pub(crate) use choose::choose;
 pub use docker::{EngineSockets, sweep_engine};
@@ -133,6 +137,18 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
+    /// What is told of a container of which nothing else is known: its launcher was killed, its engine has gone.
+    const KILLED: Self = Self::signal(Signal::KILL.as_raw());
+
+    /// The end that a container's task tells. One that the server took along when it went down tells none.
+    async fn told(exit: &watch::Receiver<Option<Self>>) -> Self {
+        let mut exit = exit.clone();
+        match exit.wait_for(Option::is_some).await.map(|exit| *exit) {
+            Ok(Some(exit)) => exit,
+            Ok(None) | Err(_) => Self::KILLED,
+        }
+    }
+
     pub(crate) const fn code(code: i32) -> Self {
         Self { code: Some(code), signal: None, out_of_memory: false }
     }

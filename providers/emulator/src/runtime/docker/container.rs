@@ -37,8 +37,6 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 const SIGKILL: i32 = 9;
-/// What is told of a container that somebody else removed, or whose engine has gone.
-const KILLED: Exit = Exit::signal(SIGKILL);
 
 /// A container that is not started; removed when dropped.
 #[derive(Debug)]
@@ -134,7 +132,7 @@ async fn attend(
     };
     let told = tokio::select! {
         told = orderly => told,
-        () = signs.given_up.cancelled() => KILLED,
+        () = signs.given_up.cancelled() => Exit::KILLED,
     };
     signs.ended.cancel();
     reader.abort();
@@ -165,11 +163,11 @@ pub(super) async fn ended(docker: &Docker, id: &str) -> Exit {
                 if !is_missing(&error) {
                     tracing::warn!(id, error = explain(&error), "the engine does not know a container's end");
                 }
-                return KILLED;
+                return Exit::KILLED;
             }
         }
     }
-    KILLED
+    Exit::KILLED
 }
 
 /// Engines tell a signal as 128 and its number, as shells do; a program that exits with such a code cannot be told
@@ -182,7 +180,7 @@ fn exit_of(code: i64, out_of_memory: bool) -> Exit {
             Exit { out_of_memory: out_of_memory && signal == SIGKILL, ..Exit::signal(signal) }
         }
         Ok(code @ 160..) => Exit::code(code),
-        _ => KILLED,
+        _ => Exit::KILLED,
     }
 }
 
@@ -228,12 +226,7 @@ impl Instance for Container {
     }
 
     async fn exited(&self) -> Exit {
-        let mut exit = self.exit.clone();
-        match exit.wait_for(Option::is_some).await.map(|exit| *exit) {
-            Ok(Some(exit)) => exit,
-            // The server is going down and took the task along.
-            Ok(None) | Err(_) => KILLED,
-        }
+        Exit::told(&self.exit).await
     }
 
     async fn stop(&self, grace: Duration) -> Exit {
@@ -281,6 +274,6 @@ mod tests {
         assert_eq!(exit_of(137, true), Exit { out_of_memory: true, ..Exit::signal(9) });
         assert_eq!(exit_of(143, true), Exit::signal(15));
         assert_eq!(exit_of(255, false), Exit::code(255));
-        assert_eq!(exit_of(-1, false), KILLED);
+        assert_eq!(exit_of(-1, false), Exit::KILLED);
     }
 }

@@ -263,6 +263,15 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// No capabilities, and no way to new ones.
+    pub(super) async fn assert_no_rights(&self) {
+        let status = self.ask("read /proc/self/status").await;
+        for line in ["CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb"] {
+            assert!(status.contains(&format!("{line}:\t0000000000000000")), "{status}");
+        }
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    }
+
     /// The program's answer to one line, as soon as it listens.
     pub(super) async fn ask(&self, line: &str) -> String {
         let connected = async {
