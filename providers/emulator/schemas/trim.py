@@ -6,7 +6,7 @@ The documents come with the package `google-api-python-client`, in
 
     python3 trim.py DOCUMENTS_FOLDER
 
-writes run.v2.json, artifactregistry.v1.json and logging.v2.json beside this script.
+writes one file for each API beside this script.
 Each holds
   served    the methods that are answered: id -> HTTP method, path, query parameters, body, answer
   unserved  all other methods, so that a call of one is told apart from a wrong path
@@ -19,8 +19,25 @@ import sys
 SERVED = {
     "run.v2": (
         "run.projects.locations.services.",
+        "run.projects.locations.jobs.",
         "run.projects.locations.operations.",
     ),
+    "run.v1": (
+        "run.namespaces.services.",
+        "run.namespaces.revisions.",
+        "run.namespaces.configurations.",
+        "run.namespaces.routes.",
+        "run.namespaces.jobs.",
+        "run.namespaces.executions.",
+        "run.namespaces.tasks.",
+        "run.projects.locations.services.",
+        "run.projects.locations.revisions.",
+        "run.projects.locations.configurations.",
+        "run.projects.locations.routes.",
+        "run.projects.locations.jobs.",
+    ),
+    "secretmanager.v1": ("secretmanager.projects.secrets.",),
+    "serviceusage.v1": ("serviceusage.services.get",),
     "artifactregistry.v1": (
         "artifactregistry.projects.locations.repositories.create",
         "artifactregistry.projects.locations.repositories.get",
@@ -28,6 +45,7 @@ SERVED = {
         "artifactregistry.projects.locations.repositories.delete",
         "artifactregistry.projects.locations.repositories.setIamPolicy",
         "artifactregistry.projects.locations.repositories.testIamPermissions",
+        "artifactregistry.projects.locations.repositories.dockerImages.",
         "artifactregistry.projects.locations.operations.get",
     ),
     "logging.v2": ("logging.entries.list",),
@@ -35,6 +53,9 @@ SERVED = {
 # Served by prefix above, and not answered.
 EXCEPT = {
     "run.projects.locations.services.revisions.exportStatus",
+    "run.projects.locations.jobs.executions.exportStatus",
+    "secretmanager.projects.secrets.enableManagedRotation",
+    "secretmanager.projects.secrets.rotateSecret",
 }
 KEPT = ("type", "format", "enum", "$ref", "readOnly")
 

@@ -18,6 +18,8 @@ pub(crate) struct Call<'a> {
     pub(crate) principal: Arc<Principal>,
     /// `run.googleapis.com`.
     pub(crate) api: &'static str,
+    /// `v2`.
+    pub(crate) version: &'a str,
     /// The project's id, when the path has one.
     pub(crate) project: String,
     pub(crate) parameters: Vec<String>,

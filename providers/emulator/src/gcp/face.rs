@@ -31,6 +31,8 @@ pub(crate) enum Api {
     Run,
     ArtifactRegistry,
     Logging,
+    SecretManager,
+    ServiceUsage,
     Iam,
     ResourceManager,
     /// A loopback name: whichever has the path.
@@ -43,12 +45,30 @@ impl Api {
             "run.googleapis.com" => Some(Self::Run),
             "artifactregistry.googleapis.com" => Some(Self::ArtifactRegistry),
             "logging.googleapis.com" => Some(Self::Logging),
+            "secretmanager.googleapis.com" => Some(Self::SecretManager),
+            "serviceusage.googleapis.com" => Some(Self::ServiceUsage),
             "iam.googleapis.com" => Some(Self::Iam),
             "cloudresourcemanager.googleapis.com" => Some(Self::ResourceManager),
             "127.0.0.1" | "localhost" | "[::1]" => Some(Self::Any),
-            _ => host.strip_suffix("-run.googleapis.com").filter(|region| !region.contains('.')).map(|_| Self::Run),
+            _ => region(host).map(|_| Self::Run),
         }
     }
+}
+
+/// Of Cloud Run's regional names, the only ones that answer for a namespace:
+/// <https://cloud.google.com/run/docs/reference/rest#rest_endpoints>
+fn region(host: &str) -> Option<&str> {
+    host.strip_suffix("-run.googleapis.com").filter(|region| !region.is_empty() && !region.contains('.'))
+}
+
+/// A method, by the names that a request has for it.
+struct Named<'a> {
+    /// `run.googleapis.com`.
+    api: &'static str,
+    document: &'a Document,
+    id: &'a str,
+    method: &'a Method,
+    parameters: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -62,8 +82,9 @@ pub(crate) struct Face {
 }
 
 impl Face {
-    pub(crate) async fn answer(&self, api: Api, request: Request<Body>) -> Response {
-        match self.handle(api, request).await {
+    /// `host` is the API's name, without a port.
+    pub(crate) async fn answer(&self, api: Api, host: &str, request: Request<Body>) -> Response {
+        match self.handle(api, host, request).await {
             Ok(value) => Json(value).into_response(),
             Err(status) => status.into_response(),
         }
@@ -71,40 +92,55 @@ impl Face {
 
     /// The API's host and the method's id, when there is one.
     pub(crate) fn method(&self, api: Api, method: &str, path: &str) -> Option<(&'static str, &str)> {
-        self.find(api, method, path).ok().map(|(name, _, id, ..)| (name, id))
+        self.find(api, method, path).ok().map(|named| (named.api, named.id))
     }
 
     /// Somebody else changes the service, or its policy, that a call to `path` is about.
     pub(crate) fn interfere(&self, path: &str) {
         for verb in ["GET", "POST"] {
-            if let Ok((_, _, id, _, parameters)) = self.find(Api::Run, verb, path) {
+            if let Ok(Named { id, parameters, .. }) = self.find(Api::Run, verb, path) {
                 let policy = id.ends_with(".setIamPolicy");
                 run::interfere(&self.run, &self.projects, &parameters, policy);
             }
         }
     }
 
-    async fn handle(&self, api: Api, request: Request<Body>) -> Result<Value, Status> {
+    async fn handle(&self, api: Api, host: &str, request: Request<Body>) -> Result<Value, Status> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         if permissions::is_asked(api, parts.method.as_str(), path) {
             let principal = self.authenticate(&parts)?;
             return permissions::test(&principal, &read(body).await?);
         }
-        let (name, document, id, method, parameters) = self.find(api, parts.method.as_str(), path)?;
+        let Named { api, document, id, method, mut parameters } = self.find(api, parts.method.as_str(), path)?;
         let principal = self.authenticate(&parts)?;
         let query = validate::query(document, method, parts.uri.query().unwrap_or_default())?;
         let body = match &method.request {
             Some(schema) => validate::body(document, schema, root(id), &read(body).await?)?,
             None => Value::Null,
         };
+        if id.starts_with("run.namespaces.") {
+            let region = region(host).ok_or_else(|| {
+                Status::invalid(format!(
+                    "Namespaces are served by the regional endpoints only: LOCATION-run.googleapis.com, not '{host}'."
+                ))
+            })?;
+            parameters.insert(1, region.to_owned());
+        }
+        if id == "serviceusage.services.get" && parameters.remove(0) != "projects" {
+            return Err(unimplemented());
+        }
         let project = parameters.first().map(|named| self.projects.resolve(named)).unwrap_or_default();
         let fail = parts.extensions.get::<FailOperation>().map(|fail| fail.0.clone());
-        let call = Call { documents: &self.documents, principal, api: name, project, parameters, query, body, fail };
+        let (documents, version) = (&self.documents, document.version.as_str());
+        let call = Call { documents, principal, api, version, project, parameters, query, body, fail };
         self.dispatch(id, &call).await
     }
 
     async fn dispatch(&self, id: &str, call: &Call<'_>) -> Result<Value, Status> {
+        if (call.api, call.version) == ("run.googleapis.com", "v1") {
+            return run::handle_knative(&self.run, call, id);
+        }
         if id == "logging.entries.list" {
             return logging::handle(&self.logs, &self.projects, call);
         }
@@ -123,24 +159,25 @@ impl Face {
         }
     }
 
-    fn find(
-        &self,
-        api: Api,
-        http_method: &str,
-        path: &str,
-    ) -> Result<(&'static str, &Document, &str, &Method, Vec<String>), Status> {
+    fn find(&self, api: Api, http_method: &str, path: &str) -> Result<Named<'_>, Status> {
+        let documents = &self.documents;
         let all = [
-            (Api::Run, "run.googleapis.com", &self.documents.run),
-            (Api::ArtifactRegistry, "artifactregistry.googleapis.com", &self.documents.artifact_registry),
-            (Api::Logging, "logging.googleapis.com", &self.documents.logging),
+            (Api::Run, "run.googleapis.com", &documents.run),
+            (Api::Run, "run.googleapis.com", &documents.run_v1),
+            (Api::SecretManager, "secretmanager.googleapis.com", &documents.secret_manager),
+            (Api::ArtifactRegistry, "artifactregistry.googleapis.com", &documents.artifact_registry),
+            (Api::Logging, "logging.googleapis.com", &documents.logging),
+            (Api::ServiceUsage, "serviceusage.googleapis.com", &documents.service_usage),
         ];
         let mut known = false;
-        for (which, name, document) in all {
+        for (which, host, document) in all {
             if api != which && api != Api::Any {
                 continue;
             }
             match document.find(http_method, path) {
-                Found::Served(id, method, parameters) => return Ok((name, document, id, method, parameters)),
+                Found::Served(id, method, parameters) => {
+                    return Ok(Named { api: host, document, id, method, parameters });
+                }
                 Found::Unserved => known = true,
                 Found::Nothing => {}
             }
@@ -182,7 +219,16 @@ fn unauthenticated(why: Anonymous, parts: &Parts) -> Status {
 /// The request's field that a method's body stands for: <https://google.aip.dev/127>
 fn root(id: &str) -> &'static str {
     match id {
-        "run.projects.locations.services.create" | "run.projects.locations.services.patch" => "service",
+        "run.projects.locations.services.create"
+        | "run.projects.locations.services.patch"
+        | "run.projects.locations.services.replaceService"
+        | "run.namespaces.services.create"
+        | "run.namespaces.services.replaceService" => "service",
+        "run.projects.locations.jobs.create"
+        | "run.projects.locations.jobs.patch"
+        | "run.namespaces.jobs.create"
+        | "run.namespaces.jobs.replaceJob" => "job",
+        "secretmanager.projects.secrets.create" | "secretmanager.projects.secrets.patch" => "secret",
         "artifactregistry.projects.locations.repositories.create" => "repository",
         _ => "",
     }

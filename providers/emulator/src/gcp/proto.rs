@@ -1,5 +1,5 @@
 //! How refusals name types: as the protocol buffers do, which the discovery documents do not say.
-use super::schema::Field;
+use super::schema::{Document, Field};
 
 pub(super) fn type_name(field: &Field) -> String {
     match (field.kind.as_deref(), field.format.as_deref()) {
@@ -14,7 +14,7 @@ pub(super) fn type_name(field: &Field) -> String {
     .to_owned()
 }
 
-pub(super) fn message_name(api: &str, schema: &str) -> String {
+pub(super) fn message_name(document: &Document, schema: &str) -> String {
     for (prefix, package) in [
         ("GoogleCloudRunV2", "google.cloud.run.v2."),
         ("GoogleIamV1", "google.iam.v1."),
@@ -25,16 +25,18 @@ pub(super) fn message_name(api: &str, schema: &str) -> String {
             return format!("{package}{name}");
         }
     }
-    match api {
+    match document.name.as_str() {
+        "run" => format!("google.cloud.run.{}.{schema}", document.version),
         "artifactregistry" => format!("google.devtools.artifactregistry.v1.{schema}"),
         "logging" => format!("google.logging.v2.{schema}"),
+        "secretmanager" => format!("google.cloud.secretmanager.v1.{schema}"),
         _ => schema.to_owned(),
     }
 }
 
 /// The discovery documents do not name enums; these are the ones of
 /// <https://github.com/googleapis/googleapis/tree/master/google/cloud/run/v2>, others are named after their field.
-pub(super) fn enum_name(api: &str, (schema, property): (&str, &str)) -> String {
+pub(super) fn enum_name(document: &Document, (schema, property): (&str, &str)) -> String {
     match property {
         "ingress" => "google.cloud.run.v2.IngressTraffic".to_owned(),
         "launchStage" => "google.api.LaunchStage".to_owned(),
@@ -46,7 +48,7 @@ pub(super) fn enum_name(api: &str, (schema, property): (&str, &str)) -> String {
             let mut letters = property.chars();
             let first = letters.next().map(|letter| letter.to_ascii_uppercase());
             let name: String = first.into_iter().chain(letters).collect();
-            format!("{}.{name}", message_name(api, schema))
+            format!("{}.{name}", message_name(document, schema))
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Document {
     pub(crate) name: String,
+    pub(crate) version: String,
     /// Query parameters that every method takes.
     pub(crate) common: Vec<String>,
     served: BTreeMap<String, Method>,
@@ -75,16 +76,23 @@ impl Document {
 #[derive(Debug)]
 pub(crate) struct Documents {
     pub(crate) run: Document,
+    /// The same services in their Knative shape.
+    pub(crate) run_v1: Document,
+    pub(crate) secret_manager: Document,
     pub(crate) artifact_registry: Document,
     pub(crate) logging: Document,
+    pub(crate) service_usage: Document,
 }
 
 impl Documents {
     pub(crate) fn load() -> serde_json::Result<Self> {
         Ok(Self {
             run: serde_json::from_str(include_str!("../../schemas/run.v2.json"))?,
+            run_v1: serde_json::from_str(include_str!("../../schemas/run.v1.json"))?,
+            secret_manager: serde_json::from_str(include_str!("../../schemas/secretmanager.v1.json"))?,
             artifact_registry: serde_json::from_str(include_str!("../../schemas/artifactregistry.v1.json"))?,
             logging: serde_json::from_str(include_str!("../../schemas/logging.v2.json"))?,
+            service_usage: serde_json::from_str(include_str!("../../schemas/serviceusage.v1.json"))?,
         })
     }
 }
@@ -165,7 +173,8 @@ mod tests {
             ("GET", "/services/s", format!("{prefix}.services.get p l s")),
             ("POST", "/services/s:setIamPolicy", format!("{prefix}.services.setIamPolicy p l s")),
             ("POST", "/operations/o:wait", format!("{prefix}.operations.wait p l o")),
-            ("GET", "/jobs", "unserved".to_owned()),
+            ("GET", "/jobs", format!("{prefix}.jobs.list p l")),
+            ("GET", "/workerPools", "unserved".to_owned()),
             ("PUT", "/services/s", "nothing".to_owned()),
             ("GET", "/services/s:nothing", "nothing".to_owned()),
             ("GET", "/services/", "nothing".to_owned()),

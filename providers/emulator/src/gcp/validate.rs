@@ -14,7 +14,7 @@ use super::{
 
 /// Messages that are part of a `oneof`, where an empty value is still a value.
 /// <https://cloud.google.com/run/docs/reference/rest/v2/Container#EnvVar>
-const PRESENT_WHEN_EMPTY: [(&str, &str); 1] = [("GoogleCloudRunV2EnvVar", "value")];
+const PRESENT_WHEN_EMPTY: [(&str, &str); 2] = [("GoogleCloudRunV2EnvVar", "value"), ("EnvVar", "value")];
 
 #[derive(Debug)]
 struct Violation {
@@ -111,7 +111,7 @@ impl Check<'_> {
             return self.refuse(path, format!("no schema `{schema}`"));
         };
         let Value::Object(given) = value else {
-            let name = format!("type.googleapis.com/{}", message_name(&self.document.name, schema));
+            let name = format!("type.googleapis.com/{}", message_name(self.document, schema));
             return self.wrong(path, &name, value);
         };
         let mut kept = Map::new();
@@ -150,7 +150,7 @@ impl Check<'_> {
                 let (Some(items), Value::Array(given)) = (&field.items, value) else {
                     let item = field.items.as_ref().and_then(|items| items.reference.as_deref());
                     let name = match item {
-                        Some(schema) => format!("type.googleapis.com/{}", message_name(&self.document.name, schema)),
+                        Some(schema) => format!("type.googleapis.com/{}", message_name(self.document, schema)),
                         None => type_name(field),
                     };
                     return self.wrong(path, &name, value);
@@ -194,7 +194,7 @@ impl Check<'_> {
             return if known {
                 Some(value.clone())
             } else {
-                let name = format!("type.googleapis.com/{}", enum_name(&self.document.name, owner));
+                let name = format!("type.googleapis.com/{}", enum_name(self.document, owner));
                 self.wrong(path, &name, value)
             };
         }

@@ -83,7 +83,7 @@ async fn dispatch(cloud: &Cloud, host: &str, request: Request<Body>) -> Response
         return infallible(routes.oneshot(request).await);
     }
     match Api::of_host(name) {
-        Some(api) => cloud.google.answer(api, request).await,
+        Some(api) => cloud.google.answer(api, name, request).await,
         None => {
             let text = format!("The local cloud does not answer for the host '{name}'.");
             Status::new(Code::NotFound, text).into_response()

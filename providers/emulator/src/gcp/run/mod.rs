@@ -6,6 +6,7 @@ pub(crate) mod condition;
 mod etag;
 pub(crate) mod image;
 mod interfere;
+mod knative;
 mod mask;
 pub(crate) mod names;
 mod operations;
@@ -25,7 +26,9 @@ mod system_log;
 mod template;
 mod update;
 
-pub(crate) use self::{interfere::interfere, operations::handle as handle_operation, store::Store};
+pub(crate) use self::{
+    interfere::interfere, knative::handle as handle_knative, operations::handle as handle_operation, store::Store,
+};
 pub(crate) use self::{
     policy::handle as handle_policy, revisions::handle as handle_revision, services::handle as handle_service,
 };

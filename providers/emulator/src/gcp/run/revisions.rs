@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::{
     etag,
     revision::State,
-    service::Target,
+    service::{Service, Target},
     store::{HURRY, Store},
 };
 use crate::{
@@ -53,25 +53,38 @@ fn delete(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
     let (key, name) = (call.key(), call.parameter(3));
     call.authorize("run.revisions.delete", &key.revision(&name))?;
     let service = store.find(&key).map_err(|_| key.revision_not_found(&name))?;
+    let etag = call.query.get("etag").map(String::as_str);
+    remove(store, &service, &name, etag, call.flag("validateOnly"))
+}
+
+/// Answers the operation; its metadata is the revision.
+pub(super) fn remove(
+    store: &Store,
+    service: &Service,
+    name: &str,
+    etag: Option<&str>,
+    dry: bool,
+) -> Result<Value, Status> {
+    let key = &service.key;
     let mut state = service.state();
     if state.deleted.is_some() {
-        return Err(key.revision_not_found(&name));
+        return Err(key.revision_not_found(name));
     }
     let index = state.revisions.iter().position(|revision| revision.name == name);
-    let index = index.ok_or_else(|| key.revision_not_found(&name))?;
+    let index = index.ok_or_else(|| key.revision_not_found(name))?;
     let revision = &state.revisions[index];
-    etag::check(call.query.get("etag").map(String::as_str), revision.version(), &name)?;
-    let latest = index + 1 == state.revisions.len() || state.latest_ready.as_deref() == Some(name.as_str());
+    etag::check(etag, revision.version(), name)?;
+    let latest = index + 1 == state.revisions.len() || state.latest_ready.as_deref() == Some(name);
     let wanted = Target::all(&state.spec);
-    let routed = state.applied.iter().chain(&wanted).any(|target| target.revision.as_deref() == Some(name.as_str()));
+    let routed = state.applied.iter().chain(&wanted).any(|target| target.revision.as_deref() == Some(name));
     if latest || routed || matches!(revision.state, State::Pending) {
         return Err(Status::new(
             Code::FailedPrecondition,
             format!("Revision '{name}' cannot be deleted: it is the latest one, or traffic or a tag leads to it."),
         ));
     }
-    let value = typed(revision.render(&key));
-    if call.flag("validateOnly") {
+    let value = typed(revision.render(key));
+    if dry {
         return Ok(Operations::unstored(&key.parent(), value.clone(), value));
     }
     let removed = state.revisions.remove(index);

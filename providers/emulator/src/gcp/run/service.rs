@@ -183,6 +183,11 @@ impl State {
         self.revisions.last()
     }
 
+    /// Whether traffic or a tag that is served leads to a revision.
+    pub(super) fn leads_to(&self, revision: &str) -> bool {
+        self.applied.iter().any(|target| target.revision.as_deref().or(self.latest_ready.as_deref()) == Some(revision))
+    }
+
     pub(crate) fn url(&self) -> Option<String> {
         self.main.as_ref().map(Front::url)
     }

@@ -36,6 +36,16 @@ impl Call<'_> {
     }
 }
 
+/// How a call wants its change done.
+pub(super) struct Wanted<'a> {
+    /// Only checked, and nothing kept.
+    pub(super) dry: bool,
+    /// The version that it is about.
+    pub(super) etag: Option<&'a str>,
+    /// A revision also where the template is the same.
+    pub(super) force: bool,
+}
+
 fn create(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
     let mut key = call.key();
     key.service = match call.query.get("serviceId") {
@@ -44,10 +54,17 @@ fn create(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
         None => format!("service-{:08x}", fastrand::u32(..)),
     };
     call.authorize("run.services.create", &key.to_string())?;
-    make(store, call, key)
+    make(store, call, key, call.fields(), call.flag("validateOnly"))
 }
 
-fn make(store: &Arc<Store>, call: &Call<'_>, key: Key) -> Result<Value, Status> {
+/// Answers the operation; its metadata is the service.
+pub(super) fn make(
+    store: &Arc<Store>,
+    call: &Call<'_>,
+    key: Key,
+    fields: Map<String, Value>,
+    dry: bool,
+) -> Result<Value, Status> {
     if !is_location(&key.location) {
         return Err(Status::invalid(format!("Invalid location '{}'.", key.location)));
     }
@@ -56,7 +73,7 @@ fn make(store: &Arc<Store>, call: &Call<'_>, key: Key) -> Result<Value, Status> 
             "Violation in CreateServiceRequest.service_id: Resource name must use only lowercase letters, numbers and '-'. Must begin with a letter and cannot end with a '-'. Must contain fewer than 50 characters.",
         ));
     }
-    let spec = update::prepare("CreateServiceRequest", &key, call.fields())?;
+    let spec = update::prepare("CreateServiceRequest", &key, fields)?;
     act_as(call, &spec)?;
     if store.exists(&key) {
         return Err(exists(&key));
@@ -66,7 +83,7 @@ fn make(store: &Arc<Store>, call: &Call<'_>, key: Key) -> Result<Value, Status> 
     let change = Change { spec, force: false, by: call.principal.email.clone(), fail: call.fail.clone() };
     // Whoever finds it from now on waits until it is whole.
     let mut state = service.state();
-    if call.flag("validateOnly") {
+    if dry {
         let value = typed(update::preview(&service, &state, change)?);
         return Ok(Operations::unstored(&parent, value.clone(), value));
     }
@@ -74,12 +91,16 @@ fn make(store: &Arc<Store>, call: &Call<'_>, key: Key) -> Result<Value, Status> 
     update::apply(&service, &mut state, change).inspect_err(|_| store.remove(&service))
 }
 
-fn get(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
+pub(super) fn find(store: &Store, call: &Call<'_>, permission: &str) -> Result<Arc<Service>, Status> {
     let key = call.key();
-    call.authorize("run.services.get", &key.to_string())?;
-    let service = store.find(&key)?;
+    call.authorize(permission, &key.to_string())?;
+    store.find(&key)
+}
+
+fn get(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
+    let service = find(store, call, "run.services.get")?;
     let state = service.state();
-    Ok(state.render(&key))
+    Ok(state.render(&service.key))
 }
 
 fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
@@ -97,48 +118,65 @@ fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
 fn patch(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
     let key = call.key();
     call.authorize("run.services.update", &key.to_string())?;
+    let dry = call.flag("validateOnly");
     let service = match store.find(&key) {
         Ok(service) => service,
         Err(_) if call.flag("allowMissing") => {
             call.authorize("run.services.create", &key.to_string())?;
-            return make(store, call, key);
+            return make(store, call, key, call.fields(), dry);
         }
         Err(missing) => return Err(missing),
     };
     let body = call.fields();
+    let etag = body.get("etag").and_then(Value::as_str);
+    let mask = call.query.get("updateMask").map(String::as_str);
+    let wanted = Wanted { dry, etag, force: call.flag("forceNewRevision") };
+    change(call, &service, &wanted, |stored| mask::apply(&call.documents.run, stored, &body, mask))
+}
+
+/// `fields` makes the new service of the stored one. Answers the operation; its metadata is the service.
+pub(super) fn change(
+    call: &Call<'_>,
+    service: &Arc<Service>,
+    wanted: &Wanted<'_>,
+    fields: impl FnOnce(&Map<String, Value>) -> Result<Map<String, Value>, Status>,
+) -> Result<Value, Status> {
+    let key = &service.key;
     // Held from the look to the change: of two changes at once, the later one sees the earlier one.
     let mut state = service.state();
     if state.deleted.is_some() {
         return Err(key.not_found());
     }
-    etag::check(body.get("etag").and_then(Value::as_str), state.version(), &key.service)?;
+    etag::check(wanted.etag, state.version(), &key.service)?;
     let stored = state.spec.as_object().cloned().unwrap_or_default();
-    let mask = call.query.get("updateMask").map(String::as_str);
-    let spec = mask::apply(&call.documents.run, &stored, &body, mask)?;
-    let spec = update::prepare("UpdateServiceRequest", &key, spec)?;
+    let spec = update::prepare("UpdateServiceRequest", key, fields(&stored)?)?;
     if spec.get("template") != stored.get("template") {
         act_as(call, &spec)?;
     }
-    let (force, by) = (call.flag("forceNewRevision"), call.principal.email.clone());
-    let change = Change { spec, force, by, fail: call.fail.clone() };
-    if call.flag("validateOnly") {
-        let value = typed(update::preview(&service, &state, change)?);
+    let change = Change { spec, force: wanted.force, by: call.principal.email.clone(), fail: call.fail.clone() };
+    if wanted.dry {
+        let value = typed(update::preview(service, &state, change)?);
         return Ok(Operations::unstored(&key.parent(), value.clone(), value));
     }
-    update::apply(&service, &mut state, change)
+    update::apply(service, &mut state, change)
 }
 
 fn delete(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
-    let key = call.key();
-    call.authorize("run.services.delete", &key.to_string())?;
-    let service = store.find(&key)?;
+    let etag = call.query.get("etag").map(String::as_str);
+    remove(store, call, &Wanted { dry: call.flag("validateOnly"), etag, force: false })
+}
+
+/// Answers the operation; its metadata is the service.
+pub(super) fn remove(store: &Arc<Store>, call: &Call<'_>, wanted: &Wanted<'_>) -> Result<Value, Status> {
+    let service = find(store, call, "run.services.delete")?;
+    let key = service.key.clone();
     let metadata = {
         let mut state = service.state();
         if state.deleted.is_some() {
             return Err(key.not_found());
         }
-        etag::check(call.query.get("etag").map(String::as_str), state.version(), &key.service)?;
-        if call.flag("validateOnly") {
+        etag::check(wanted.etag, state.version(), &key.service)?;
+        if wanted.dry {
             let value = typed(state.render(&key));
             return Ok(Operations::unstored(&key.parent(), value.clone(), value));
         }

@@ -1,0 +1,227 @@
+//! Containers: the same in both shapes but for environment, probes and what v1 says by annotations.
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::annotations::{Annotations, invalid};
+use crate::gcp::status::Status;
+
+pub(super) const THROTTLING: &str = "run.googleapis.com/cpu-throttling";
+pub(super) const BOOST: &str = "run.googleapis.com/startup-cpu-boost";
+pub(super) const DEPENDENCIES: &str = "run.googleapis.com/container-dependencies";
+pub(super) const BASE_IMAGES: &str = "run.googleapis.com/base-images";
+
+/// The same name and form in both.
+const SAME: [&str; 6] = ["name", "image", "command", "args", "workingDir", "sandboxLauncher"];
+const PROBES: [&str; 3] = ["startupProbe", "livenessProbe", "readinessProbe"];
+/// <https://cloud.google.com/run/docs/reference/rest/v1/Container>: not supported by Cloud Run.
+const UNSUPPORTED: [&str; 5] =
+    ["envFrom", "imagePullPolicy", "securityContext", "terminationMessagePath", "terminationMessagePolicy"];
+
+/// Secrets of other projects by the names that the template gives them:
+/// <https://cloud.google.com/run/docs/configuring/services/secrets>
+pub(super) type Aliases = BTreeMap<String, String>;
+
+/// `ALIAS:projects/999/secrets/x,…`.
+pub(super) fn aliases(text: &str) -> Result<Aliases, Status> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| match entry.split_once(':') {
+            Some((alias, secret)) if !alias.is_empty() && secret.starts_with("projects/") => {
+                Ok((alias.to_owned(), secret.to_owned()))
+            }
+            _ => Err(invalid("run.googleapis.com/secrets", entry)),
+        })
+        .collect()
+}
+
+/// `containers` of a v1 spec in v2's shape. A job's have no CPU setting.
+pub(super) fn to_v2(
+    spec: &Value,
+    annotations: &mut Annotations,
+    aliases: &Aliases,
+    service: bool,
+) -> Result<Vec<Value>, Status> {
+    let switch = |annotations: &mut Annotations, name: &str| match annotations.take(name) {
+        None => Ok(None),
+        Some(text) => text.to_ascii_lowercase().parse::<bool>().map(Some).map_err(|_| invalid(name, &text)),
+    };
+    let map = |annotations: &mut Annotations, name: &str| match annotations.take(name) {
+        None => Ok(json!({})),
+        Some(text) => serde_json::from_str::<Value>(&text).map_err(|_| invalid(name, &text)),
+    };
+    let throttled = switch(annotations, THROTTLING)?.unwrap_or(true);
+    let boost = switch(annotations, BOOST)?;
+    let dependencies = map(annotations, DEPENDENCIES)?;
+    let bases = map(annotations, BASE_IMAGES)?;
+    let mut containers = Vec::new();
+    for (index, given) in spec["containers"].as_array().into_iter().flatten().enumerate() {
+        let path = format!("spec.template.spec.containers[{index}]");
+        let mut container = one(given, &path, aliases)?;
+        let name = given["name"].as_str().unwrap_or_default();
+        for (field, of) in [("dependsOn", &dependencies), ("baseImageUri", &bases)] {
+            if let Some(value) = of.get(name) {
+                container.insert(field.to_owned(), value.clone());
+            }
+        }
+        let resources = container.entry("resources").or_insert_with(|| json!({}));
+        if service {
+            resources["cpuIdle"] = json!(throttled);
+            if let Some(boost) = boost {
+                resources["startupCpuBoost"] = json!(boost);
+            }
+        }
+        containers.push(Value::Object(container));
+    }
+    Ok(containers)
+}
+
+fn one(given: &Value, path: &str, aliases: &Aliases) -> Result<Map<String, Value>, Status> {
+    if let Some(field) = UNSUPPORTED.into_iter().find(|field| given.get(*field).is_some()) {
+        return Err(Status::invalid(format!("{path}.{field}: not supported by Cloud Run.")));
+    }
+    let mut container = Map::new();
+    for field in SAME {
+        copy(given, field, &mut container);
+    }
+    let env: Vec<_> = given["env"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|variable| variable_to_v2(variable, path, aliases))
+        .collect::<Result<_, _>>()?;
+    if !env.is_empty() {
+        container.insert("env".to_owned(), json!(env));
+    }
+    if let Some(limits) = given["resources"].get("limits") {
+        container.insert("resources".to_owned(), json!({ "limits": limits }));
+    }
+    if let Some(ports) = given["ports"].as_array() {
+        let ports: Vec<_> = ports.iter().map(|port| only(port, &["name", "containerPort"])).collect();
+        container.insert("ports".to_owned(), json!(ports));
+    }
+    if let Some(mounts) = given["volumeMounts"].as_array() {
+        let mounts: Vec<_> = mounts.iter().map(|mount| only(mount, &["name", "mountPath", "subPath"])).collect();
+        container.insert("volumeMounts".to_owned(), json!(mounts));
+    }
+    for name in PROBES {
+        if let Some(probe) = given.get(name) {
+            container.insert(name.to_owned(), probe_to_v2(probe, &format!("{path}.{name}"))?);
+        }
+    }
+    Ok(container)
+}
+
+fn variable_to_v2(given: &Value, path: &str, aliases: &Aliases) -> Result<Value, Status> {
+    let mut variable = only(given, &["name", "value"]);
+    let Some(source) = given.get("valueFrom") else { return Ok(variable) };
+    let Some(reference) = source.get("secretKeyRef") else {
+        return Err(Status::invalid(format!("{path}.env.value_from: only secret_key_ref is supported by Cloud Run.")));
+    };
+    let name = reference["name"].as_str().unwrap_or_default();
+    let secret = aliases.get(name).map_or(name, String::as_str);
+    variable["valueSource"] = json!({ "secretKeyRef": { "secret": secret, "version": reference["key"] } });
+    Ok(variable)
+}
+
+/// <https://cloud.google.com/run/docs/reference/rest/v1/Container#Probe>
+fn probe_to_v2(given: &Value, path: &str) -> Result<Value, Status> {
+    if given.get("exec").is_some() || given["successThreshold"].as_i64().is_some_and(|count| count != 1) {
+        return Err(Status::invalid(format!(
+            "{path}: exec and a success_threshold above 1 are not supported by Cloud Run."
+        )));
+    }
+    let mut probe = only(
+        given,
+        &["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "failureThreshold", "tcpSocket", "grpc", "httpGet"],
+    );
+    for (action, fields) in [("tcpSocket", ["port"].as_slice()), ("httpGet", &["path", "httpHeaders", "port"])] {
+        if let Some(given) = given.get(action) {
+            probe[action] = only(given, fields);
+        }
+    }
+    Ok(probe)
+}
+
+/// v1's containers of a v2 template, and the annotations that are for all of them.
+pub(super) fn from_v2(template: &Value, annotations: &mut Map<String, Value>, aliases: &mut Aliases) -> Vec<Value> {
+    let given = template["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut containers = Vec::new();
+    let (mut dependencies, mut bases) = (Map::new(), Map::new());
+    for source in given {
+        let mut container = Map::new();
+        for field in SAME.iter().chain(&["ports", "volumeMounts"]).chain(&PROBES) {
+            copy(source, field, &mut container);
+        }
+        if let Some(limits) = source["resources"].get("limits") {
+            container.insert("resources".to_owned(), json!({ "limits": limits }));
+        }
+        let env: Vec<_> = source["env"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|variable| variable_from_v2(variable, aliases))
+            .collect();
+        if !env.is_empty() {
+            container.insert("env".to_owned(), json!(env));
+        }
+        let name = source["name"].as_str().unwrap_or_default();
+        for (field, all) in [("dependsOn", &mut dependencies), ("baseImageUri", &mut bases)] {
+            if let Some(value) = source.get(field) {
+                all.insert(name.to_owned(), value.clone());
+            }
+        }
+        containers.push(Value::Object(container));
+    }
+    for (name, all) in [(DEPENDENCIES, dependencies), (BASE_IMAGES, bases)] {
+        if !all.is_empty() {
+            annotations.insert(name.to_owned(), json!(Value::Object(all).to_string()));
+        }
+    }
+    containers
+}
+
+/// The CPU settings of a service's containers, which are one for all in v1.
+pub(super) fn cpu(template: &Value, annotations: &mut Map<String, Value>) {
+    let all = template["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if all.iter().any(|container| container["resources"]["cpuIdle"] != true) {
+        annotations.insert(THROTTLING.to_owned(), json!("false"));
+    }
+    if let Some(boost) = all.iter().find_map(|container| container["resources"]["startupCpuBoost"].as_bool()) {
+        annotations.insert(BOOST.to_owned(), json!(boost.to_string()));
+    }
+}
+
+fn variable_from_v2(source: &Value, aliases: &mut Aliases) -> Value {
+    let mut variable = only(source, &["name", "value"]);
+    if let Some(reference) = source["valueSource"].get("secretKeyRef") {
+        let secret = reference["secret"].as_str().unwrap_or_default();
+        let version = reference["version"].as_str().unwrap_or("latest");
+        variable["valueFrom"] = json!({ "secretKeyRef": { "name": alias(secret, aliases), "key": version } });
+    }
+    variable
+}
+
+/// A secret's name in v1: a bare one, or one that stands for a secret of another project.
+pub(super) fn alias(secret: &str, aliases: &mut Aliases) -> String {
+    if !secret.contains('/') {
+        return secret.to_owned();
+    }
+    let alias = secret.replace('/', "-");
+    aliases.insert(alias.clone(), secret.to_owned());
+    alias
+}
+
+pub(super) fn only(source: &Value, fields: &[&str]) -> Value {
+    let mut kept = Map::new();
+    for field in fields {
+        copy(source, field, &mut kept);
+    }
+    Value::Object(kept)
+}
+
+pub(super) fn copy(source: &Value, field: &str, target: &mut Map<String, Value>) {
+    if let Some(value) = source.get(field) {
+        target.insert(field.to_owned(), value.clone());
+    }
+}

@@ -1,0 +1,196 @@
+//! Cloud Run Admin API v1: the same services in their Knative shape, which is what gcloud speaks.
+//!
+//! <https://cloud.google.com/run/docs/reference/rest/v1>. One store: a v1 call becomes the v2 change that it means,
+//! and an answer is v2's, written in v1's words. What v1 has no word for, a change by v1 leaves alone.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `annotations` | fields of v2 that are annotations in v1 |
+//! | `container`, `volume`, `template` | what a revision is made of, both ways |
+//! | `service`, `revision` | the resources, with the configuration and the route behind a service |
+//! | `condition`, `metadata`, `selector` | what all resources share |
+mod annotations;
+mod condition;
+mod container;
+mod metadata;
+mod revision;
+mod selector;
+mod service;
+mod template;
+mod volume;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use self::{
+    metadata::{deleting, dry, list},
+    revision::Placed,
+};
+use super::{
+    names::Key,
+    policy,
+    service::{Service, State},
+    services::{self, Wanted},
+    store::Store,
+};
+use crate::gcp::{
+    call::{Call, unimplemented},
+    status::Status,
+    validate,
+};
+
+/// `id` is a method of v1, by namespace or by project and location: the path's parameters are the same three.
+pub(crate) fn handle(store: &Arc<Store>, call: &Call<'_>, id: &str) -> Result<Value, Status> {
+    let method = id.strip_prefix("run.namespaces.").or_else(|| id.strip_prefix("run.projects.locations."));
+    match method.and_then(|method| method.split_once('.')) {
+        Some(("services", "create")) => create(store, call),
+        Some(("services", "replaceService")) => replace(store, call),
+        Some(("services", "delete")) => delete(store, call),
+        Some(("services", "get")) => {
+            let service = services::find(store, call, "run.services.get")?;
+            let state = service.state();
+            Ok(service::from_v2(&service.key, &state.render(&service.key)))
+        }
+        Some(("services", "list")) => all(store, call, "run.services.list", &service::KIND, service::from_v2),
+        Some(("services", verb)) => policy::handle(store, call, verb),
+        Some(("configurations", verb)) => view(store, call, verb, &revision::CONFIGURATION, revision::configuration),
+        Some(("routes", verb)) => view(store, call, verb, &revision::ROUTE, revision::route),
+        Some(("revisions", verb)) => revisions(store, call, verb),
+        _ => Err(unimplemented()),
+    }
+}
+
+fn create(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
+    let mut key = call.key();
+    key.service = call.body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    call.authorize("run.services.create", &key.to_string())?;
+    check_namespace(call)?;
+    let fields = spec(call, &Value::Null)?;
+    let operation = services::make(store, call, key.clone(), fields, dry(call)?)?;
+    Ok(service::from_v2(&key, &operation["metadata"]))
+}
+
+fn replace(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
+    let key = call.key();
+    call.authorize("run.services.update", &key.to_string())?;
+    check_namespace(call)?;
+    let name = call.body["metadata"]["name"].as_str().unwrap_or_default();
+    if name != key.service {
+        return Err(Status::invalid(format!("metadata.name: must be '{}', as in the request's path.", key.service)));
+    }
+    let found = store.find(&key)?;
+    let wanted = Wanted { dry: dry(call)?, etag: call.body["metadata"]["resourceVersion"].as_str(), force: false };
+    let operation = services::change(call, &found, &wanted, |stored| spec(call, &Value::Object(stored.clone())))?;
+    Ok(service::from_v2(&key, &operation["metadata"]))
+}
+
+fn delete(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
+    let key = call.key();
+    let wanted = Wanted { dry: dry(call)?, etag: None, force: false };
+    let operation = services::remove(store, call, &wanted)?;
+    Ok(deleting(&service::KIND, &key.service, &operation["metadata"]["uid"]))
+}
+
+/// The v2 fields that the body says, in the form that a v2 call has after its checks.
+fn spec(call: &Call<'_>, stored: &Value) -> Result<serde_json::Map<String, Value>, Status> {
+    let fields = Value::Object(service::to_v2(&call.body, stored)?);
+    match validate::body(&call.documents.run, "GoogleCloudRunV2Service", "service", &fields)? {
+        Value::Object(fields) => Ok(fields),
+        _ => Ok(serde_json::Map::new()),
+    }
+}
+
+/// A body's namespace is the path's.
+fn check_namespace(call: &Call<'_>) -> Result<(), Status> {
+    let given = call.body["metadata"]["namespace"].as_str().unwrap_or_default();
+    let key = call.key();
+    if given.is_empty() || given == key.project || given == key.project_number() {
+        return Ok(());
+    }
+    Err(Status::invalid(format!("metadata.namespace: must be '{}', as in the request's path.", key.project)))
+}
+
+type FromV2 = fn(&Key, &Value) -> Value;
+
+/// The newest first.
+fn all(
+    store: &Store,
+    call: &Call<'_>,
+    permission: &str,
+    kind: &metadata::Kind,
+    from_v2: FromV2,
+) -> Result<Value, Status> {
+    call.authorize(permission, &call.parent())?;
+    let mut found: Vec<_> = here(store, call)
+        .map(|service| {
+            let source = service.state().render(&service.key);
+            (source["createTime"].to_string(), from_v2(&service.key, &source))
+        })
+        .collect();
+    found.sort_by(|(one, _), (other, _)| other.cmp(one));
+    list(call, kind, found.into_iter().map(|(_, item)| item).collect())
+}
+
+fn here<'a>(store: &'a Store, call: &'a Call<'_>) -> impl Iterator<Item = Arc<Service>> + 'a {
+    let parent = call.parent();
+    store.all().into_iter().filter(move |service| service.key.parent() == parent)
+}
+
+/// A configuration or a route: a side of a service.
+fn view(store: &Store, call: &Call<'_>, verb: &str, kind: &metadata::Kind, from_v2: FromV2) -> Result<Value, Status> {
+    let permission = format!("run.{}.{verb}", kind.plural);
+    match verb {
+        "list" => all(store, call, &permission, kind, from_v2),
+        "get" => {
+            let service = services::find(store, call, &permission)?;
+            let source = service.state().render(&service.key);
+            Ok(from_v2(&service.key, &source))
+        }
+        _ => Err(unimplemented()),
+    }
+}
+
+/// In v1 a revision is found without its service.
+fn revisions(store: &Arc<Store>, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
+    let (mut key, name) = (call.key(), call.parameter(2));
+    if verb == "list" {
+        call.authorize("run.revisions.list", &call.parent())?;
+        let mut found = Vec::new();
+        for service in here(store, call) {
+            let state = service.state();
+            found.extend(state.revisions.iter().map(|revision| rendered(&service, &state, revision)));
+        }
+        // The newest first: times are of one form, and sort as text.
+        found.sort_by_key(|item| std::cmp::Reverse(item["metadata"]["creationTimestamp"].to_string()));
+        return list(call, &revision::KIND, found);
+    }
+    call.authorize(&format!("run.revisions.{verb}"), &format!("{}/revisions/{name}", call.parent()))?;
+    let service = here(store, call).find(|service| service.state().revision(&name).is_some());
+    let service = service.ok_or_else(|| {
+        key.service.clear();
+        key.revision_not_found(&name)
+    })?;
+    match verb {
+        "get" => {
+            let state = service.state();
+            let found = state.revision(&name).ok_or_else(|| service.key.revision_not_found(&name))?;
+            Ok(rendered(&service, &state, found))
+        }
+        "delete" => {
+            let operation = super::revisions::remove(store, &service, &name, None, dry(call)?)?;
+            Ok(deleting(&revision::KIND, &name, &operation["metadata"]["uid"]))
+        }
+        _ => Err(unimplemented()),
+    }
+}
+
+fn rendered(service: &Service, state: &State, revision: &super::revision::Revision) -> Value {
+    revision::from_v2(&Placed {
+        key: &service.key,
+        source: &revision.render(&service.key),
+        service_uid: &state.uid.to_string(),
+        made_by: revision.generation,
+        routed: state.leads_to(&revision.name),
+    })
+}
