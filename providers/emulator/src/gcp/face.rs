@@ -18,6 +18,7 @@ use super::{
     project::Projects,
     run,
     schema::{Document, Documents, Found, Method},
+    service_usage,
     status::{Code, Status},
     validate,
 };
@@ -140,6 +141,9 @@ impl Face {
     async fn dispatch(&self, id: &str, call: &Call<'_>) -> Result<Value, Status> {
         if (call.api, call.version) == ("run.googleapis.com", "v1") {
             return run::handle_knative(&self.run, call, id);
+        }
+        if id == "serviceusage.services.get" {
+            return service_usage::get(call);
         }
         if id == "logging.entries.list" {
             return logging::handle(&self.logs, &self.projects, call);

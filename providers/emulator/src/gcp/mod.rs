@@ -1,4 +1,4 @@
-//! Google's APIs: Cloud Run v2, Artifact Registry v1, Logging v2, and what they need of IAM.
+//! Google's APIs: Cloud Run v2 and v1, Secret Manager, Artifact Registry, Logging, and what they need of IAM.
 pub(crate) mod access;
 pub(crate) mod artifact_registry;
 pub(crate) mod call;
@@ -12,5 +12,6 @@ mod proto;
 pub(crate) mod repository_policy;
 pub(crate) mod run;
 pub(crate) mod schema;
+mod service_usage;
 pub(crate) mod status;
 mod validate;

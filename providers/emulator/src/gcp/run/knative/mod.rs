@@ -132,9 +132,11 @@ fn all(
     list(call, kind, found.into_iter().map(|(_, item)| item).collect())
 }
 
+/// All of the project's in one location; `-` is every location.
 fn here<'a>(store: &'a Store, call: &'a Call<'_>) -> impl Iterator<Item = Arc<Service>> + 'a {
-    let parent = call.parent();
-    store.all().into_iter().filter(move |service| service.key.parent() == parent)
+    let Key { project, location, .. } = call.key();
+    let all = store.all().into_iter();
+    all.filter(move |service| service.key.project == project && (location == "-" || service.key.location == location))
 }
 
 /// A configuration or a route: a side of a service.
