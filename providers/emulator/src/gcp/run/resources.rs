@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::{
     rules::invalid,
-    template::{cpu_millis, memory_bytes, parse_cpu, parse_memory},
+    template::{self, cpu_millis, memory_bytes, parse_cpu, parse_memory},
 };
 use crate::gcp::status::Status;
 
@@ -63,7 +63,7 @@ pub(super) fn check(template: &Value) -> Result<(), Status> {
         return Ok(());
     }
     // https://cloud.google.com/run/docs/about-execution-environments
-    let second = template["executionEnvironment"] == "EXECUTION_ENVIRONMENT_GEN2";
+    let second = template::shown(template.clone())["executionEnvironment"] == "EXECUTION_ENVIRONMENT_GEN2";
     let (least, most) = match CPU_MEMORY.iter().find(|(pair, _, _)| *pair == cpu) {
         Some((_, least, most)) => (*least, *most),
         None if (MIN_CPU_MILLIS..1000).contains(&cpu) => (LEAST, 4096),

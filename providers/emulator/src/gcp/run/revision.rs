@@ -10,6 +10,7 @@ use super::{
     condition::{Condition, Failure, Since},
     etag,
     names::Key,
+    template,
 };
 use crate::router::Backend;
 
@@ -96,6 +97,11 @@ impl Revision {
 
     /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services.revisions#Revision>
     pub(crate) fn render(&self, key: &Key) -> Value {
+        template::shown(self.as_set(key))
+    }
+
+    /// With nothing that is only shown.
+    pub(super) fn as_set(&self, key: &Key) -> Value {
         let mut value = self.template.clone();
         if let Some(fields) = value.as_object_mut() {
             for field in TEMPLATE_ONLY {

@@ -17,6 +17,7 @@ use super::{
     names::Key,
     owner::Gate,
     revision::Revision,
+    template,
 };
 use crate::{
     gcp::policy,
@@ -205,6 +206,13 @@ impl State {
 
     /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#Service>
     pub(crate) fn render(&self, key: &Key) -> Value {
+        let mut service = self.as_set(key);
+        service["template"] = template::shown(service["template"].take());
+        service
+    }
+
+    /// With nothing in its template that is only shown.
+    pub(super) fn as_set(&self, key: &Key) -> Value {
         let mut fields = self.spec.as_object().cloned().unwrap_or_default();
         let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
         set("name", json!(key.to_string()));

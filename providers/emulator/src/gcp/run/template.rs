@@ -34,13 +34,20 @@ pub(crate) fn fill(spec: &mut Map<String, Value>, project_number: &str) {
             }
         }
     }
-    // Less memory runs in the first generation, which is what is left out.
-    if memory_bytes(&Value::Object(template.clone())).is_none_or(|bytes| bytes >= SECOND_LEAST << 20) {
-        default(template, "executionEnvironment", || json!("EXECUTION_ENVIRONMENT_GEN2"));
-    }
     let whole_cpu = cpu_millis(&Value::Object(template.clone())).is_none_or(|millis| millis >= 1000);
     // https://cloud.google.com/run/docs/about-concurrency#defaults
     default(template, "maxInstanceRequestConcurrency", || json!(if whole_cpu { 80 } else { 1 }));
+}
+
+/// As v2 shows it: an environment that nobody chose is named too. It is not stored, since what was not chosen goes on
+/// following the memory; less memory runs in the first generation, which is what is left out.
+/// <https://cloud.google.com/run/docs/about-execution-environments>
+pub(crate) fn shown(mut template: Value) -> Value {
+    let second = memory_bytes(&template).is_none_or(|bytes| bytes >= SECOND_LEAST << 20);
+    if let Some(fields) = template.as_object_mut().filter(|_| second) {
+        default(fields, "executionEnvironment", || json!("EXECUTION_ENVIRONMENT_GEN2"));
+    }
+    template
 }
 
 fn fill_container(container: &mut Map<String, Value>, ingress: bool) {
@@ -226,7 +233,6 @@ mod tests {
                 "traffic": [{ "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100 }],
                 "template": {
                     "timeout": "300s",
-                    "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2",
                     "serviceAccount": "123-compute@developer.gserviceaccount.com",
                     "scaling": { "maxInstanceCount": 100 },
                     "maxInstanceRequestConcurrency": 80,
@@ -242,6 +248,16 @@ mod tests {
         let once = spec.clone();
         fill(spec.as_object_mut().expect("an object"), "123");
         assert_eq!(spec, once);
+    }
+
+    #[test]
+    fn the_environment_follows_the_memory_until_somebody_chooses() {
+        let of = |memory: &str| json!({ "containers": [{ "resources": { "limits": { "memory": memory } } }] });
+        assert_eq!(shown(of("512Mi"))["executionEnvironment"], "EXECUTION_ENVIRONMENT_GEN2");
+        assert_eq!(shown(of("256Mi")).get("executionEnvironment"), None);
+        let mut chosen = of("512Mi");
+        chosen["executionEnvironment"] = json!("EXECUTION_ENVIRONMENT_GEN1");
+        assert_eq!(shown(chosen.clone()), chosen);
     }
 
     #[test]

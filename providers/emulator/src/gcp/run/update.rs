@@ -91,15 +91,15 @@ pub(super) fn preview(service: &Service, state: &State, change: Change) -> Resul
 impl State {
     /// The name of the revision that a new spec makes, if it makes one.
     fn cut(&self, key: &Key, spec: &Value, force: bool) -> Result<Option<String>, Status> {
-        let template = unnamed(&spec["template"]);
-        let latest = self.latest_created();
-        let differs = latest.is_none_or(|latest| latest.template != template);
+        let template = template::shown(unnamed(&spec["template"]));
+        let same = |revision: &Revision| template::shown(revision.template.clone()) == template;
+        let differs = self.latest_created().is_none_or(|latest| !same(latest));
         let Some(name) = spec["template"]["revision"].as_str() else {
             return Ok((differs || force).then(|| new_revision(&key.service, self.cuts + 1)));
         };
         match self.revision(name) {
             None => Ok(Some(name.to_owned())),
-            Some(revision) if !force && revision.template == template => Ok(None),
+            Some(revision) if !force && same(revision) => Ok(None),
             Some(_) => Err(Status::new(
                 Code::AlreadyExists,
                 format!("Revision named '{name}' with different configuration already exists."),

@@ -17,6 +17,8 @@ mod revision;
 mod selector;
 mod service;
 mod template;
+#[cfg(test)]
+mod tests;
 mod volume;
 
 use std::sync::Arc;
@@ -50,7 +52,7 @@ pub(crate) fn handle(store: &Arc<Store>, call: &Call<'_>, id: &str) -> Result<Va
         Some(("services", "get")) => {
             let service = services::find(store, call, "run.services.get")?;
             let state = service.state();
-            Ok(service::from_v2(&service.key, &state.render(&service.key)))
+            Ok(service::from_v2(&service.key, &state.as_set(&service.key)))
         }
         Some(("services", "list")) => all(store, call, "run.services.list", &service::KIND, service::from_v2),
         Some(("services", verb)) => policy::handle(store, call, verb),
@@ -68,7 +70,7 @@ fn create(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
     check_namespace(call)?;
     let fields = spec(call, &Value::Null)?;
     let operation = services::make(store, call, key.clone(), fields, dry(call)?)?;
-    Ok(service::from_v2(&key, &operation["metadata"]))
+    Ok(service::from_v2(&key, &answered(store, &key, operation)))
 }
 
 fn replace(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
@@ -82,7 +84,15 @@ fn replace(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
     let found = store.find(&key)?;
     let wanted = Wanted { dry: dry(call)?, etag: call.body["metadata"]["resourceVersion"].as_str(), force: false };
     let operation = services::change(call, &found, &wanted, |stored| spec(call, &Value::Object(stored.clone())))?;
-    Ok(service::from_v2(&key, &operation["metadata"]))
+    Ok(service::from_v2(&key, &answered(store, &key, operation)))
+}
+
+/// The service that an operation is about: as it is now, or as it would be.
+fn answered(store: &Store, key: &Key, mut operation: Value) -> Value {
+    match store.find(key) {
+        Ok(service) if operation.get("done").is_none() => service.state().as_set(key),
+        _ => operation["metadata"].take(),
+    }
 }
 
 fn delete(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
@@ -124,7 +134,7 @@ fn all(
     call.authorize(permission, &call.parent())?;
     let mut found: Vec<_> = here(store, call)
         .map(|service| {
-            let source = service.state().render(&service.key);
+            let source = service.state().as_set(&service.key);
             (source["createTime"].to_string(), from_v2(&service.key, &source))
         })
         .collect();
@@ -146,7 +156,7 @@ fn view(store: &Store, call: &Call<'_>, verb: &str, kind: &metadata::Kind, from_
         "list" => all(store, call, &permission, kind, from_v2),
         "get" => {
             let service = services::find(store, call, &permission)?;
-            let source = service.state().render(&service.key);
+            let source = service.state().as_set(&service.key);
             Ok(from_v2(&service.key, &source))
         }
         _ => Err(unimplemented()),
@@ -190,7 +200,7 @@ fn revisions(store: &Arc<Store>, call: &Call<'_>, verb: &str) -> Result<Value, S
 fn rendered(service: &Service, state: &State, revision: &super::revision::Revision) -> Value {
     revision::from_v2(&Placed {
         key: &service.key,
-        source: &revision.render(&service.key),
+        source: &revision.as_set(&service.key),
         service_uid: &state.uid.to_string(),
         made_by: revision.generation,
         routed: state.leads_to(&revision.name),

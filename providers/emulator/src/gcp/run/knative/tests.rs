@@ -1,0 +1,146 @@
+//! What v2 has comes back from v1 as it was.
+use serde_json::{Value, json};
+
+use super::{service, template};
+use crate::gcp::{run::names::Key, schema::Documents, validate::body};
+
+fn key() -> Key {
+    Key { project: "p".to_owned(), location: "us-central1".to_owned(), service: "hello".to_owned() }
+}
+
+/// Everything that both have a word for.
+fn whole() -> Value {
+    json!({
+        "client": "gcloud",
+        "clientVersion": "528.0.0",
+        "launchStage": "BETA",
+        "description": "says hello",
+        "ingress": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",
+        "labels": { "team": "blue" },
+        "annotations": { "carrack.dev/receipt": "{}" },
+        "scaling": { "minInstanceCount": 1, "maxInstanceCount": 9, "scalingMode": "MANUAL", "manualInstanceCount": 2 },
+        "invokerIamDisabled": true,
+        "defaultUriDisabled": true,
+        "customAudiences": ["https://one", "https://two"],
+        "binaryAuthorization": { "policy": "projects/p/platforms/cloudRun/policies/x", "breakglassJustification": "now" },
+        "buildConfig": { "functionTarget": "main", "enableAutomaticUpdates": true, "environmentVariables": { "A": "b" } },
+        "traffic": [
+            { "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 90 },
+            { "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": "hello-1", "percent": 10, "tag": "old" },
+        ],
+        "template": {
+            "revision": "hello-2",
+            "labels": { "client.knative.dev/nonce": "abc" },
+            "annotations": { "carrack.dev/receipt": "{}" },
+            "scaling": { "minInstanceCount": 1, "maxInstanceCount": 7 },
+            "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN1",
+            "encryptionKey": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+            "encryptionKeyRevocationAction": "SHUTDOWN",
+            "encryptionKeyShutdownDuration": "7200s",
+            "sessionAffinity": true,
+            "healthCheckDisabled": true,
+            "gpuZonalRedundancyDisabled": true,
+            "nodeSelector": { "accelerator": "nvidia-l4" },
+            "serviceAccount": "run@p.iam.gserviceaccount.com",
+            "maxInstanceRequestConcurrency": 40,
+            "timeout": "60s",
+            "vpcAccess": {
+                "connector": "projects/p/locations/l/connectors/c",
+                "egress": "ALL_TRAFFIC",
+                "networkInterfaces": [{ "network": "n", "subnetwork": "s", "tags": ["t"] }],
+            },
+            "volumes": volumes(),
+            "containers": containers(),
+        },
+    })
+}
+
+fn volumes() -> Value {
+    json!([
+        { "name": "keys", "secret": { "secret": "tls", "defaultMode": 292, "items": [{ "path": "key", "version": "3", "mode": 256 }] } },
+        { "name": "scratch", "emptyDir": { "medium": "MEMORY", "sizeLimit": "64Mi" } },
+        { "name": "disk", "emptyDir": { "medium": "DISK" } },
+        { "name": "bucket", "gcs": { "bucket": "b", "readOnly": true, "mountOptions": ["implicit-dirs", "uid=1"] } },
+        { "name": "share", "nfs": { "server": "10.0.0.1", "path": "/x", "readOnly": true } },
+        { "name": "cloudsql", "cloudSqlInstance": { "instances": ["p:l:one", "p:l:two"] } },
+    ])
+}
+
+fn containers() -> Value {
+    json!([
+        {
+            "name": "app",
+            "image": "gcr.io/p/app",
+            "command": ["/app"],
+            "args": ["serve"],
+            "workingDir": "/srv",
+            "dependsOn": ["proxy"],
+            "baseImageUri": "gcr.io/p/base",
+            "ports": [{ "name": "h2c", "containerPort": 9000 }],
+            "env": [
+                { "name": "A", "value": "" },
+                { "name": "B", "valueSource": { "secretKeyRef": { "secret": "db", "version": "latest" } } },
+            ],
+            "resources": { "limits": { "cpu": "2", "memory": "1Gi" }, "startupCpuBoost": true },
+            "volumeMounts": [{ "name": "keys", "mountPath": "/keys", "subPath": "a" }],
+            "startupProbe": { "initialDelaySeconds": 1, "timeoutSeconds": 2, "periodSeconds": 3, "failureThreshold": 4, "httpGet": { "path": "/", "port": 9000, "httpHeaders": [{ "name": "X", "value": "y" }] } },
+            "livenessProbe": { "grpc": { "port": 9000, "service": "s" } },
+        },
+        { "name": "proxy", "image": "gcr.io/p/proxy", "resources": { "limits": { "cpu": "1" }, "startupCpuBoost": true }, "startupProbe": { "tcpSocket": { "port": 9001 } } },
+    ])
+}
+
+#[test]
+fn a_service_comes_back_as_it_was() {
+    let (documents, source) = (Documents::load().expect("the committed schemas"), whole());
+    assert_eq!(body(&documents.run, "GoogleCloudRunV2Service", "service", &source).as_ref(), Ok(&source));
+    let shown = service::from_v2(&key(), &source);
+    // As a client sends it back.
+    let given = body(&documents.run_v1, "Service", "service", &shown).expect("v1's own schema takes it");
+    let back = Value::Object(service::to_v2(&given, &Value::Null).expect("all of it is known"));
+    let back = body(&documents.run, "GoogleCloudRunV2Service", "service", &back).expect("v2's schema takes it");
+    assert_eq!(back, source);
+}
+
+#[test]
+fn a_secret_of_another_project_has_an_alias() {
+    let source = json!({ "containers": [{ "env": [
+        { "name": "A", "valueSource": { "secretKeyRef": { "secret": "projects/999/secrets/db", "version": "2" } } },
+    ], "resources": { "cpuIdle": true } }] });
+    let shown = template::render_template(&source);
+    assert_eq!(
+        shown["metadata"]["annotations"]["run.googleapis.com/secrets"],
+        "projects-999-secrets-db:projects/999/secrets/db"
+    );
+    assert_eq!(Value::Object(template::to_v2(&shown, &Value::Null).expect("known")), source);
+}
+
+#[test]
+fn what_v1_cannot_say_stays() {
+    let stored = json!({ "iapEnabled": true, "template": { "serviceMesh": { "mesh": "m" } } });
+    let given = json!({ "apiVersion": "serving.knative.dev/v1", "kind": "Service", "spec": { "template": {} } });
+    let changed = Value::Object(service::to_v2(&given, &stored).expect("known"));
+    assert_eq!(changed["iapEnabled"], true);
+    assert_eq!(changed["template"]["serviceMesh"], stored["template"]["serviceMesh"]);
+}
+
+#[test]
+fn what_cloud_run_does_not_support_is_refused() {
+    let refused = |container: Value| {
+        let template = json!({ "spec": { "containers": [container] } });
+        template::to_v2(&template, &Value::Null).expect_err("refused").message
+    };
+    assert_eq!(
+        refused(json!({ "imagePullPolicy": "Always" })),
+        "spec.template.spec.containers[0].imagePullPolicy: not supported by Cloud Run."
+    );
+    for container in [
+        json!({ "env": [{ "name": "A", "valueFrom": { "configMapKeyRef": {} } }] }),
+        json!({ "startupProbe": { "exec": {} } }),
+        json!({ "livenessProbe": { "successThreshold": 2 } }),
+    ] {
+        refused(container);
+    }
+    let traffic = json!({ "apiVersion": "serving.knative.dev/v1", "kind": "Service", "spec": { "template": {}, "traffic": [{ "revisionName": "a", "latestRevision": true }] } });
+    assert!(service::to_v2(&traffic, &Value::Null).is_err());
+}
