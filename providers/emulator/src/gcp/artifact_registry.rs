@@ -111,7 +111,8 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
             return Err(Status::new(Code::Unimplemented, text));
         }
     }
-    if call.body["mode"].as_str().is_some_and(|mode| mode != "STANDARD_REPOSITORY") {
+    // gcloud says that it says nothing.
+    if call.body["mode"].as_str().is_some_and(|mode| !matches!(mode, "MODE_UNSPECIFIED" | "STANDARD_REPOSITORY")) {
         return Err(Status::new(Code::Unimplemented, "The local cloud has only standard repositories."));
     }
     let name = format!("{parent}/repositories/{id}");
