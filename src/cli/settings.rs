@@ -133,7 +133,7 @@ fn command_line(arguments: impl Iterator<Item = OsString>) -> String {
 }
 
 /// <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02_02>
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_=+@%:,./".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -8,6 +8,7 @@ mod bad_input;
 mod bases;
 mod basics;
 mod documented;
+mod environment;
 mod failures;
 mod faults;
 mod left_behind;

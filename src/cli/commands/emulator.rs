@@ -1,4 +1,5 @@
 //! `carrack emulator …`: the local cloud itself.
+mod env;
 mod faults;
 
 use std::{
@@ -30,6 +31,7 @@ use crate::cli::{
   carrack emulator requests --format json
   carrack emulator faults add 503 --service run --method PATCH
   eval \"$(carrack emulator env)\"
+  eval \"$(carrack emulator env --for gcloud)\"
   carrack emulator stop")]
 pub(in crate::cli) struct Options {
     #[command(subcommand)]
@@ -46,8 +48,8 @@ enum Command {
     Status,
     /// Remove every service, image and log
     Reset,
-    /// Print the environment that makes Carrack use it without `--local`
-    Env,
+    /// Print the environment that makes Carrack use it without `--local`, or gcloud use it
+    Env(env::Options),
     /// Print its log
     Logs,
     /// Print the requests that it got
@@ -111,7 +113,7 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
             session.report(json!({ "reset": true }));
             session.ui.say("Reset", "no services, images and logs are left");
         }
-        Command::Env => env(session)?,
+        Command::Env(options) => env::run(session, &options)?,
         Command::Logs => logs(session)?,
         Command::Requests => requests(session).await?,
         Command::Faults(options) => faults::run(session, options).await?,
@@ -287,15 +289,6 @@ fn shown(state: &State) -> Value {
         "running": true, "pid": state.pid, "runtime": state.runtime, "engine": state.engine, "started": state.started,
         "latency_ms": state.latency_ms, "addresses": state.addresses,
     })
-}
-
-fn env(session: &Session) -> Result<(), Failure> {
-    let state = running(session)?;
-    session.ui.print(&format!(
-        "export CARRACK_ENDPOINT={}\nexport CARRACK_ENDPOINT_TOKEN={}",
-        state.addresses.google, state.token
-    ));
-    Ok(())
 }
 
 fn logs(session: &Session) -> Result<(), Failure> {
