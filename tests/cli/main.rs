@@ -14,5 +14,6 @@ mod faults;
 mod left_behind;
 mod lifecycle;
 mod pushes;
+mod recording;
 mod run;
 mod surgical;

@@ -6,7 +6,10 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -87,6 +90,17 @@ pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     CONTAINERS.blocking_write()
 }
 
+/// Where the next local cloud writes its exchanges for `tests/conformance/referee`, when CARRACK_TEST_RECORD names a folder.
+fn recording(arguments: &[&str]) -> Option<String> {
+    static COUNT: AtomicUsize = AtomicUsize::new(1);
+    let folder = std::env::var_os("CARRACK_TEST_RECORD").filter(|_| !arguments.contains(&"--record"))?;
+    let program = std::env::args().next().unwrap();
+    let program = Path::new(&program).file_stem().unwrap().to_string_lossy().into_owned();
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let file = Path::new(&folder).join(format!("{program}-{}-{number}.jsonl", std::process::id()));
+    Some(format!("--record={}", file.display()))
+}
+
 /// A local cloud in the foreground, for as long as this value lives.
 pub(crate) struct LocalCloud {
     child: Child,
@@ -109,6 +123,7 @@ impl LocalCloud {
         let mut child = carrack(dir.path())
             .args(["emulator", "start", "--foreground"])
             .args(arguments)
+            .args(recording(arguments))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -10,7 +10,7 @@
 //! | `registry` | the OCI registry behind every cloud's registry name |
 //! | `runtime` | what really runs a container: namespaces, an engine, or a plain process |
 //! | `router` | one port a service; requests go to the revisions by their share |
-//! | `iam`, `state`, `requests` | who calls, what there is, what was called |
+//! | `iam`, `state`, `requests`, `record` | who calls, what there is, what was called, word for word |
 //! | `serve` | puts all of it together |
 //!
 //! This crate shares no type with the clients that call it.
@@ -24,6 +24,7 @@ pub mod fuzzing;
 mod gcp;
 mod iam;
 mod image;
+mod record;
 mod registry;
 mod registry_access;
 mod requests;

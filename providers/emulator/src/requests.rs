@@ -8,6 +8,7 @@ use std::{
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 const KEPT: usize = 10_000;
@@ -64,7 +65,8 @@ impl Outcome {
 }
 
 impl Requests {
-    pub(crate) fn record(&self, call: Call, outcome: Outcome, took: Duration) {
+    /// The call's number.
+    pub(crate) fn record(&self, call: Call, outcome: &Outcome, took: Duration) -> u64 {
         let mut ring = self.ring();
         ring.count += 1;
         if ring.entries.len() == KEPT {
@@ -77,10 +79,11 @@ impl Requests {
             host: cut(call.host),
             path: cut(redact(&call.path_and_query)),
             status: outcome.status.map(|status| status.as_u16()),
-            fault: outcome.fault,
+            fault: outcome.fault.clone(),
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         };
         ring.entries.push_back(request);
+        ring.count
     }
 
     pub(crate) fn all(&self) -> Vec<Request> {
@@ -105,18 +108,24 @@ fn cut(mut text: String) -> String {
     text
 }
 
-fn redact(path_and_query: &str) -> String {
+/// Without what a query says of who calls.
+pub(crate) fn redact(path_and_query: &str) -> String {
     let Some((path, query)) = path_and_query.split_once('?') else {
         return path_and_query.to_owned();
     };
     let parts: Vec<_> = query
         .split('&')
         .map(|part| match part.split_once('=') {
-            Some((name, _)) if SECRET_PARAMETERS.contains(&name.trim_start_matches('$')) => format!("{name}=REDACTED"),
+            Some((name, _)) if is_secret(name) => format!("{name}=REDACTED"),
             _ => part.to_owned(),
         })
         .collect();
     format!("{path}?{}", parts.join("&"))
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = percent_decode_str(name).decode_utf8_lossy();
+    SECRET_PARAMETERS.contains(&name.trim_start_matches('$'))
 }
 
 #[cfg(test)]
@@ -140,12 +149,12 @@ mod tests {
     fn the_ring_is_bounded_and_numbered() {
         let requests = Requests::default();
         for _ in 0..KEPT + 3 {
-            requests.record(call("/"), ok(), Duration::ZERO);
+            requests.record(call("/"), &ok(), Duration::ZERO);
         }
         let all = requests.all();
         assert_eq!((all.len(), all[0].n), (KEPT, 4));
         requests.clear();
-        requests.record(call("/"), ok(), Duration::ZERO);
+        requests.record(call("/"), &ok(), Duration::ZERO);
         assert_eq!(requests.all()[0].n, KEPT as u64 + 4);
     }
 
@@ -155,7 +164,7 @@ mod tests {
         for path in
             [format!("/{}", "a".repeat(60_000)), format!("/?key=k&b={}", "é".repeat(30_000)), "/short".to_owned()]
         {
-            requests.record(call(&path), ok(), Duration::ZERO);
+            requests.record(call(&path), &ok(), Duration::ZERO);
         }
         let all = requests.all();
         for request in &all[..2] {
@@ -173,6 +182,7 @@ mod tests {
     #[test]
     fn credentials_in_a_query_are_not_kept() {
         assert_eq!(redact("/v2/x?a=b&access_token=t&key=k"), "/v2/x?a=b&access_token=REDACTED&key=REDACTED");
+        assert_eq!(redact("/v2/x?%24access%5Ftoken=t"), "/v2/x?%24access%5Ftoken=REDACTED");
         assert_eq!(redact("/v2/x"), "/v2/x");
     }
 }

@@ -2,6 +2,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
+    record::Recorder,
     registry::Registry,
     runtime::{self, EngineSockets, RuntimeKind},
     server::{self, Running, ServeError},
@@ -29,6 +30,8 @@ pub struct Options {
     pub token: String,
     /// How much longer every call takes.
     pub latency: Duration,
+    /// A new file that every exchange is written to, without tokens and secrets.
+    pub record: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Options {
@@ -45,11 +48,15 @@ impl std::fmt::Debug for Options {
 
 /// Opens all faces. A machine that can run no container gets a local cloud all the same: a deploy then fails its revision.
 pub async fn serve(options: Options) -> Result<Running, ServeError> {
-    let Options { state_dir, runtime, engines, port, idle, launcher, instance, token, latency } = options;
+    let Options { state_dir, runtime, engines, port, idle, launcher, instance, token, latency, record } = options;
+    let recorder = match record {
+        Some(path) => Some(Recorder::create(&path).map_err(|source| ServeError::Record { path, source })?),
+        None => None,
+    };
     let registry = Registry::open(state_dir.join("registry")).map_err(ServeError::StateDir)?;
     let containers = state_dir.join("containers");
     let runtime = runtime::choose(runtime, &containers, &launcher, &instance, &engines)
         .await
         .map_err(|why| Arc::from(why.to_string()));
-    server::start(Ingredients { images: Arc::new(registry), runtime, token, latency }, port, idle)
+    server::start(Ingredients { images: Arc::new(registry), runtime, token, latency, recorder }, port, idle)
 }

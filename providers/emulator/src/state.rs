@@ -15,6 +15,7 @@ use crate::{
     },
     iam::Iam,
     image::{Image, ImageError},
+    record::Recorder,
     registry::{Registry, StoredImage},
     registry_access::Access,
     requests::Requests,
@@ -63,12 +64,14 @@ pub(crate) struct Ingredients {
     pub(crate) token: String,
     /// Of every call.
     pub(crate) latency: Duration,
+    pub(crate) recorder: Option<Recorder>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Cloud {
     pub(crate) iam: Arc<Iam>,
     pub(crate) requests: Requests,
+    pub(crate) recorder: Option<Recorder>,
     pub(crate) faults: Faults,
     pub(crate) activity: Activity,
     pub(crate) images: Arc<dyn Images>,
@@ -84,7 +87,7 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn new(ingredients: Ingredients, addresses: Addresses) -> serde_json::Result<Self> {
-        let Ingredients { images, runtime, token, latency } = ingredients;
+        let Ingredients { images, runtime, token, latency, recorder } = ingredients;
         let iam = Arc::new(Iam::new(token));
         let activity = Activity::new();
         let logs = Arc::new(Logs::default());
@@ -113,6 +116,7 @@ impl Cloud {
             },
             iam,
             requests: Requests::default(),
+            recorder,
             faults: Faults::new(latency),
             activity,
             images,

@@ -28,6 +28,7 @@ use crate::cli::{
 #[command(after_help = "Examples:
   carrack emulator start
   carrack emulator start --latency 50ms
+  carrack emulator start --record calls.jsonl
   carrack emulator requests --format json
   carrack emulator faults add 503 --service run --method PATCH
   eval \"$(carrack emulator env)\"
@@ -75,6 +76,9 @@ struct Start {
     /// Let every call take this much longer (`50ms`)
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::settings::duration)]
     latency: Option<Duration>,
+    /// Write every exchange to this new file, a line of JSON each, without tokens and the values of secrets
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    record: Option<PathBuf>,
     #[arg(long, hide = true)]
     detached: bool,
 }
@@ -104,8 +108,11 @@ const GRACE: Duration = Duration::from_secs(10);
 
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
     match options.command {
-        Command::Start(start) if start.foreground => foreground(session, start).await?,
-        Command::Start(start) => in_background(session, &start).await?,
+        Command::Start(mut start) => {
+            // The background process may have another working directory one day.
+            start.record = start.record.map(absolute).transpose()?;
+            if start.foreground { foreground(session, start).await? } else { in_background(session, &start).await? }
+        }
         Command::Stop => stop(session).await?,
         Command::Status => status(session).await?,
         Command::Reset => {
@@ -133,11 +140,22 @@ async fn in_background(session: &mut Session, start: &Start) -> Result<(), Failu
     if let Some(latency) = start.latency {
         arguments.push(format!("--latency={}ms", latency.as_millis()).into());
     }
+    if let Some(record) = &start.record {
+        let mut argument = OsString::from("--record=");
+        argument.push(record);
+        arguments.push(argument);
+    }
     let state = ensure(session, arguments).await?;
     other_than_asked(start, &state)?;
     session.ui.data(&state.addresses.google);
     session.report(shown(&state));
     Ok(())
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf, Error> {
+    std::path::absolute(&path).map_err(|e| {
+        Error::new(ErrorKind::Unavailable, format!("cannot record to `{}`", path.display())).with_source(e)
+    })
 }
 
 /// One that runs already is not changed by flags.
@@ -147,7 +165,8 @@ fn other_than_asked(start: &Start, state: &State) -> Result<(), Error> {
         runtime.as_ref().is_none_or(|asked| state.runtime.as_ref().is_some_and(|runs| runs.starts_with(asked)));
     let same_port = start.port.is_none_or(|port| state.addresses.google.ends_with(&format!(":{port}")));
     let same_latency = start.latency.is_none_or(|latency| u128::from(state.latency_ms) == latency.as_millis());
-    if same_runtime && same_port && same_latency {
+    let same_record = start.record.is_none() || start.record == state.record;
+    if same_runtime && same_port && same_latency && same_record {
         return Ok(());
     }
     let runs = state.runtime.as_deref().unwrap_or("none");
@@ -179,6 +198,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         instance: instance.clone(),
         token: token.clone(),
         latency,
+        record: start.record.clone(),
     })
     .await
     .map_err(unavailable)?;
@@ -198,6 +218,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         runtime,
         latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
         engine: running.engine().map(Path::to_owned),
+        record: start.record,
         addresses: running.addresses().clone(),
     };
     state.write(&paths).map_err(unavailable)?;
@@ -274,6 +295,9 @@ async fn status(session: &mut Session) -> Result<(), Failure> {
     if let Some(engine) = &state.engine {
         text += &format!("\nengine    {}", engine.display());
     }
+    if let Some(record) = &state.record {
+        text += &format!("\nrecord    {}", record.display());
+    }
     for service in answer["services"].as_array().into_iter().flatten() {
         let part = |name: &str| service[name].as_str().unwrap_or_default().to_owned();
         text += &format!("\nservice   {} {}", part("name"), part("url"));
@@ -287,7 +311,7 @@ async fn status(session: &mut Session) -> Result<(), Failure> {
 fn shown(state: &State) -> Value {
     json!({
         "running": true, "pid": state.pid, "runtime": state.runtime, "engine": state.engine, "started": state.started,
-        "latency_ms": state.latency_ms, "addresses": state.addresses,
+        "latency_ms": state.latency_ms, "record": state.record, "addresses": state.addresses,
     })
 }
 

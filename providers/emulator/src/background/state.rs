@@ -31,6 +31,9 @@ pub struct State {
     /// The socket of the engine that holds them, where one does: what it holds is to be swept there.
     #[serde(default)]
     pub engine: Option<PathBuf>,
+    /// Where it writes every exchange, if it does.
+    #[serde(default)]
+    pub record: Option<PathBuf>,
     pub addresses: Addresses,
 }
 
@@ -114,6 +117,7 @@ pub(super) mod tests {
             runtime: None,
             latency_ms: 0,
             engine: None,
+            record: None,
             addresses: Addresses {
                 google: "http://127.0.0.1:1".to_owned(),
                 registry: "127.0.0.1:2".to_owned(),

@@ -10,10 +10,11 @@ use http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
 
-use super::{Fault, Hit, Subject, answer::refusal};
+use super::{Fault, Hit, Service, Subject, answer::refusal};
 use crate::{
     gcp::call::FailOperation,
     iam,
+    record::Exchange,
     requests::{Call, Outcome},
     server::listen::Cut,
     state::Cloud,
@@ -32,7 +33,7 @@ pub(crate) async fn served<H, F>(
     cloud: &Cloud,
     subject: Subject<'_>,
     call: Call,
-    request: Request<Body>,
+    mut request: Request<Body>,
     handle: H,
 ) -> Response
 where
@@ -42,9 +43,16 @@ where
     let using = cloud.activity.begin();
     let begun = Instant::now();
     cloud.faults.lag().await;
+    let registry = subject.service == Some(Service::Registry);
+    let mut exchange = cloud.recorder.as_ref().map(|_| Exchange::begin(&call, registry, &mut request));
     let Some(Hit { fault, cleared }) = cloud.faults.decide(&subject) else {
         let response = handle(request).await;
-        cloud.requests.record(call, Outcome::answered(&response), begun.elapsed());
+        let outcome = Outcome::answered(&response);
+        let response = match &mut exchange {
+            Some(exchange) => exchange.answered(response).await,
+            None => response,
+        };
+        note(cloud, call, &outcome, begun, exchange);
         return response;
     };
     let host = call.host.clone();
@@ -53,7 +61,8 @@ where
         End::Answer(response) => Some(response.status()),
         End::Cut | End::Silence => None,
     };
-    cloud.requests.record(call, Outcome { status, fault: Some(fault.name()) }, begun.elapsed());
+    // Without its answer: that is none of the cloud's.
+    note(cloud, call, &Outcome { status, fault: Some(fault.name()) }, begun, exchange);
     match end {
         End::Answer(response) => response,
         End::Cut => Cut::response(),
@@ -66,6 +75,14 @@ where
             }
             Cut::response()
         }
+    }
+}
+
+/// In the list of requests, and in the recording.
+fn note(cloud: &Cloud, call: Call, outcome: &Outcome, begun: Instant, exchange: Option<Exchange>) {
+    let n = cloud.requests.record(call, outcome, begun.elapsed());
+    if let (Some(recorder), Some(exchange)) = (&cloud.recorder, exchange) {
+        recorder.keep(n, exchange, outcome);
     }
 }
 

@@ -1,5 +1,13 @@
 //! The three faces, open until somebody asks for the end.
-use std::{fmt, future::Future, io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -39,6 +47,8 @@ pub enum ServeError {
     Listen(io::Error),
     /// The folder for images and containers cannot be used.
     StateDir(io::Error),
+    /// The recording cannot be made.
+    Record { path: PathBuf, source: io::Error },
     /// The schemas in this program are damaged.
     Schemas(serde_json::Error),
 }
@@ -49,6 +59,7 @@ impl fmt::Display for ServeError {
             Self::Port { port, .. } => write!(formatter, "port {port} is not free"),
             Self::Listen(_) => formatter.write_str("no free port on 127.0.0.1"),
             Self::StateDir(_) => formatter.write_str("the local cloud's state folder cannot be used"),
+            Self::Record { path, source } => write!(formatter, "cannot record to `{}`: {source}", path.display()),
             Self::Schemas(_) => formatter.write_str("the API schemas in this program cannot be read"),
         }
     }
@@ -57,7 +68,9 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Port { source, .. } | Self::Listen(source) | Self::StateDir(source) => Some(source),
+            Self::Port { source, .. } | Self::Listen(source) | Self::StateDir(source) | Self::Record { source, .. } => {
+                Some(source)
+            }
             Self::Schemas(source) => Some(source),
         }
     }

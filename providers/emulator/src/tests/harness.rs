@@ -31,6 +31,7 @@ impl Local {
             runtime: Ok(runtime.clone()),
             token: TOKEN.to_owned(),
             latency: Duration::ZERO,
+            recorder: None,
         };
         Self::of(ingredients, runtime)
     }

@@ -6,6 +6,7 @@ mod faces;
 mod faults;
 mod harness;
 mod races;
+mod recording;
 mod refusals;
 mod routing;
 mod serving;

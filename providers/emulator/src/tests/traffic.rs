@@ -213,6 +213,7 @@ async fn without_a_runtime_only_running_fails() {
         runtime: Err(why),
         token: TOKEN.to_owned(),
         latency: Duration::ZERO,
+        recorder: None,
     };
     let local = Local::of(ingredients, Arc::new(FakeRuntime::default()));
     assert_eq!(local.running.runtime(), Err("no namespaces here"));

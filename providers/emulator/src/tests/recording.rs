@@ -1,0 +1,63 @@
+//! What a recording holds, and what never.
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    containers::{FakeImages, FakeRuntime},
+    harness::{Local, PARENT, TOKEN, public},
+};
+use crate::{record::Recorder, state::Ingredients};
+
+fn start(path: &Path) -> Local {
+    let runtime = Arc::new(FakeRuntime::default());
+    let ingredients = Ingredients {
+        images: Arc::new(FakeImages),
+        runtime: Ok(runtime.clone()),
+        token: TOKEN.to_owned(),
+        latency: Duration::ZERO,
+        recorder: Some(Recorder::create(path).expect("a new file")),
+    };
+    Local::of(ingredients, runtime)
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("a recording");
+    assert!(text.ends_with('\n') && !text.contains(TOKEN), "{text}");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_exchange_is_a_line() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("calls");
+    let local = start(&path);
+    let google = local.running.addresses().google.clone();
+    let operation = local.done(local.create("hello", public(&[])).await).await;
+    assert_eq!(local.get(&format!("{PARENT}/services/none?access_token=abc")).await.0, 404);
+    let broken = local.client.post(format!("{google}{PARENT}/services?serviceId=x"));
+    let broken = broken.bearer_auth(TOKEN).header("user-agent", "broken/1.0").body("{");
+    assert_eq!(broken.send().await.expect("an answer").status(), 400);
+    let pull = local.client.get(format!("{google}/v2/local/apps/hello/manifests/v1"));
+    pull.header("host", "us-central1-docker.pkg.dev").send().await.expect("an answer");
+    let url = format!("{}/faults", local.running.addresses().console);
+    let rule = json!({ "fault": { "kind": "reset" } });
+    local.client.post(url).bearer_auth(TOKEN).json(&rule).send().await.expect("an answer");
+    local.client.get(format!("{google}{PARENT}/services")).send().await.expect_err("a cut connection");
+
+    let lines = lines(&path);
+    assert_eq!(lines.iter().map(|line| line["n"].as_u64()).collect::<Vec<_>>(), (1..=6).map(Some).collect::<Vec<_>>());
+    let [create, wait, missing, broken, pull, cut] = &lines[..] else { panic!("{lines:#?}") };
+    assert_eq!((&create["query"], &create["content_type"]), (&json!("serviceId=hello"), &json!("application/json")));
+    assert_eq!((&create["request"], &create["status"]), (&public(&[]), &json!(200)));
+    assert_eq!(create["path"], format!("{PARENT}/services"));
+    assert_eq!((&create["response"]["name"], &wait["response"]), (&operation["name"], &operation));
+    assert_eq!(
+        (&missing["query"], &missing["response"]["error"]["code"]),
+        (&json!("access_token=REDACTED"), &json!(404))
+    );
+    assert_eq!((&broken["client"], &broken["request_unread"]), (&json!("broken/1.0"), &json!("no JSON")));
+    assert_eq!((&pull["host"], &pull["registry"]), (&json!("us-central1-docker.pkg.dev"), &json!(true)));
+    assert_eq!((pull.get("response"), create.get("registry")), (None, None));
+    assert_eq!((&cut["status"], &cut["fault"]), (&Value::Null, &json!("reset")));
+}
