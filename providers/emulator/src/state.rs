@@ -11,7 +11,7 @@ use crate::{
     faults::Faults,
     gcp::{
         access::RegistryAccess, artifact_registry::Repositories, face::Face, logging::Logs, operations::Operations,
-        project::Projects, run, schema::Documents,
+        project::Projects, run, schema::Documents, secret_manager::Secrets,
     },
     iam::Iam,
     image::{Image, ImageError},
@@ -93,6 +93,7 @@ impl Cloud {
         let logs = Arc::new(Logs::default());
         let projects = Arc::new(Projects::default());
         let repositories = Arc::new(Repositories::default());
+        let secrets = Arc::new(Secrets::default());
         let parts = run::Parts {
             iam: iam.clone(),
             logs: logs.clone(),
@@ -102,6 +103,7 @@ impl Cloud {
             operations: Arc::new(Operations::default()),
             projects: projects.clone(),
             repositories: repositories.clone(),
+            secrets: secrets.clone(),
         };
         let access =
             RegistryAccess { iam: iam.clone(), projects: projects.clone(), repositories: repositories.clone() };
@@ -112,6 +114,7 @@ impl Cloud {
                 projects,
                 run: Arc::new(run::Store::new(parts)),
                 repositories,
+                secrets,
                 logs,
             },
             iam,
@@ -129,11 +132,12 @@ impl Cloud {
         })
     }
 
-    /// As freshly started: no service, image, repository, log, principal or fault; nothing runs.
+    /// As freshly started: no service, secret, image, repository, log, principal or fault; nothing runs.
     pub(crate) async fn reset(&self) -> io::Result<()> {
         self.faults.clear(None);
         self.google.run.clear().await;
         self.google.repositories.clear();
+        self.google.secrets.clear();
         self.google.logs.clear();
         self.iam.reset();
         let left = self.clear_runtime().await;

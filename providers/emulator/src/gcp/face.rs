@@ -18,6 +18,7 @@ use super::{
     project::Projects,
     run,
     schema::{Document, Documents, Found, Method},
+    secret_manager::Secrets,
     service_usage,
     status::{Code, Status},
     validate,
@@ -79,6 +80,7 @@ pub(crate) struct Face {
     pub(crate) projects: Arc<Projects>,
     pub(crate) run: Arc<run::Store>,
     pub(crate) repositories: Arc<Repositories>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) logs: Arc<Logs>,
 }
 

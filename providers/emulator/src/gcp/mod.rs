@@ -13,5 +13,6 @@ pub(crate) mod repository_policy;
 pub(crate) mod run;
 pub(crate) mod schema;
 mod service_usage;
+pub(crate) mod secret_manager;
 pub(crate) mod status;
 mod validate;

@@ -35,7 +35,9 @@ pub(crate) use self::{
 
 use std::sync::Arc;
 
-use super::{artifact_registry::Repositories, logging::Logs, operations::Operations, project::Projects};
+use super::{
+    artifact_registry::Repositories, logging::Logs, operations::Operations, project::Projects, secret_manager::Secrets,
+};
 use crate::{iam::Iam, runtime::Runtime, server::activity::Activity, state::Images};
 
 /// What a service needs of the local cloud.
@@ -50,4 +52,5 @@ pub(crate) struct Parts {
     pub(crate) operations: Arc<Operations>,
     pub(crate) projects: Arc<Projects>,
     pub(crate) repositories: Arc<Repositories>,
+    pub(crate) secrets: Arc<Secrets>,
 }
