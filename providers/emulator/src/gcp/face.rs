@@ -18,7 +18,7 @@ use super::{
     project::Projects,
     run,
     schema::{Document, Documents, Found, Method},
-    secret_manager::Secrets,
+    secret_manager::{self, Secrets},
     service_usage,
     status::{Code, Status},
     validate,
@@ -152,6 +152,9 @@ impl Face {
         }
         if let Some(method) = id.strip_prefix("artifactregistry.projects.locations.") {
             return artifact_registry::handle(&self.repositories, call, method);
+        }
+        if let Some(method) = id.strip_prefix("secretmanager.projects.secrets.") {
+            return secret_manager::handle(&self.secrets, call, method);
         }
         let method = id.strip_prefix("run.projects.locations.").unwrap_or_default();
         match method.rsplit_once('.') {

@@ -12,7 +12,7 @@ mod proto;
 pub(crate) mod repository_policy;
 pub(crate) mod run;
 pub(crate) mod schema;
-mod service_usage;
 pub(crate) mod secret_manager;
+mod service_usage;
 pub(crate) mod status;
 mod validate;

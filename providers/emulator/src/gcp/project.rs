@@ -6,11 +6,19 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// Twelve digits, like Google's.
+/// Twelve digits, like Google's. A project that is named by its number has that.
 pub(crate) fn number(project: &str) -> String {
+    if is_number(project) {
+        return project.to_owned();
+    }
     let digest = Sha256::digest(project.as_bytes());
     let number = digest.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     (100_000_000_000 + number % 900_000_000_000).to_string()
+}
+
+/// No id of a project begins with a digit.
+fn is_number(project: &str) -> bool {
+    !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The projects that were named so far: a number is taken wherever an id is.
@@ -20,7 +28,7 @@ pub(crate) struct Projects(RwLock<BTreeMap<String, String>>);
 impl Projects {
     /// The id of a project that was named by id or by number.
     pub(crate) fn resolve(&self, named: &str) -> String {
-        if named.bytes().all(|byte| byte.is_ascii_digit()) {
+        if is_number(named) {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             return known.get(named).cloned().unwrap_or_else(|| named.to_owned());
         }
@@ -39,6 +47,7 @@ mod tests {
         let projects = Projects::default();
         let number = number("local");
         assert_eq!(number.len(), 12);
+        assert_eq!(super::number(&number), number);
         assert_eq!(projects.resolve(&number), number);
         assert_eq!(projects.resolve("local"), "local");
         assert_eq!(projects.resolve(&number), "local");

@@ -1,4 +1,4 @@
-//! Service Usage: whether a project may use an API. gcloud asks before its first call of one.
+//! Service Usage: which APIs a project has. gcloud asks before it deploys.
 use serde_json::{Value, json};
 
 use super::{
@@ -7,8 +7,8 @@ use super::{
     status::{Code, Status},
 };
 
-/// The APIs that are answered here; they are enabled in every project.
-const ENABLED: [(&str, &str); 7] = [
+/// What the local cloud answers for, each with its title.
+const SERVICES: [(&str, &str); 7] = [
     ("artifactregistry.googleapis.com", "Artifact Registry API"),
     ("cloudresourcemanager.googleapis.com", "Cloud Resource Manager API"),
     ("iam.googleapis.com", "Identity and Access Management (IAM) API"),
@@ -18,13 +18,17 @@ const ENABLED: [(&str, &str); 7] = [
     ("serviceusage.googleapis.com", "Service Usage API"),
 ];
 
+/// All of them are always enabled; any other API is one that nobody here knows.
 /// <https://cloud.google.com/service-usage/docs/reference/rest/v1/services/get>
 pub(crate) fn get(call: &Call<'_>) -> Result<Value, Status> {
-    let (parent, name) = (format!("projects/{}", call.project), call.parameter(1));
-    call.authorize("serviceusage.services.get", &parent)?;
-    let Some((_, title)) = ENABLED.iter().find(|(known, _)| *known == name) else {
-        let text = format!("The local cloud has no service '{name}'.");
-        return Err(Status::new(Code::NotFound, text));
+    let service = call.parameter(1);
+    if !call.principal.may("serviceusage.services.get") {
+        let text = format!("Permission denied to get service [{service}]");
+        return Err(denied(text, "AUTH_PERMISSION_DENIED", &service));
+    }
+    let Some((name, title)) = SERVICES.iter().find(|(name, _)| *name == service) else {
+        let text = format!("Not found or permission denied for service(s): {service}.");
+        return Err(denied(text, "SERVICE_CONFIG_NOT_FOUND_OR_PERMISSION_DENIED", &service));
     };
     let parent = format!("projects/{}", project::number(&call.project));
     Ok(json!({
@@ -32,5 +36,14 @@ pub(crate) fn get(call: &Call<'_>) -> Result<Value, Status> {
         "parent": parent,
         "config": { "name": name, "title": title },
         "state": "ENABLED",
+    }))
+}
+
+fn denied(text: String, reason: &str, service: &str) -> Status {
+    Status::new(Code::PermissionDenied, text).with_detail(json!({
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason,
+        "domain": "serviceusage.googleapis.com",
+        "metadata": { "services": service },
     }))
 }

@@ -12,9 +12,12 @@ use super::{
     status::Status,
 };
 
-/// Messages that are part of a `oneof`, where an empty value is still a value.
+/// Fields that are part of a `oneof`, or `optional`, where an empty value is still a value.
 /// <https://cloud.google.com/run/docs/reference/rest/v2/Container#EnvVar>
-const PRESENT_WHEN_EMPTY: [(&str, &str); 2] = [("GoogleCloudRunV2EnvVar", "value"), ("EnvVar", "value")];
+const PRESENT_WHEN_EMPTY: [(&str, &str); 3] =
+    [("GoogleCloudRunV2EnvVar", "value"), ("EnvVar", "value"), ("SecretPayload", "dataCrc32c")];
+/// Google's texts repeat what is wrong. Of this message it could be a secret's value, so here they do not.
+const SECRET: &str = "AddSecretVersionRequest";
 
 #[derive(Debug)]
 struct Violation {
@@ -24,7 +27,7 @@ struct Violation {
 
 /// The body of a method. `root` is the request's field that the body stands for, empty when it is the whole request.
 pub(crate) fn body(document: &Document, schema: &str, root: &str, value: &Value) -> Result<Value, Status> {
-    let mut check = Check { document, violations: Vec::new() };
+    let mut check = Check { document, violations: Vec::new(), secret: schema == SECRET };
     let value = check.message(schema, root, value);
     match value {
         Some(value) if check.violations.is_empty() => Ok(value),
@@ -93,6 +96,8 @@ fn refusal(violations: Vec<Violation>) -> Status {
 struct Check<'a> {
     document: &'a Document,
     violations: Vec<Violation>,
+    /// No text repeats a value.
+    secret: bool,
 }
 
 impl Check<'_> {
@@ -102,7 +107,8 @@ impl Check<'_> {
     }
 
     fn wrong(&mut self, path: &str, type_name: &str, value: &Value) -> Option<Value> {
-        self.refuse(path, format!("Invalid value at '{path}' ({type_name}), {value}"))
+        let value = if self.secret { String::new() } else { format!(", {value}") };
+        self.refuse(path, format!("Invalid value at '{path}' ({type_name}){value}"))
     }
 
     /// `None` when something in it is refused.

@@ -9,5 +9,6 @@ mod races;
 mod recording;
 mod refusals;
 mod routing;
+mod secrets;
 mod serving;
 mod traffic;

@@ -10,7 +10,7 @@ use super::{
 };
 
 impl Filter {
-    pub(super) fn wants(&self, entry: &Value) -> bool {
+    pub(crate) fn wants(&self, entry: &Value) -> bool {
         match self {
             Self::All(filters) => filters.iter().all(|filter| filter.wants(entry)),
             Self::Any(filters) => filters.iter().any(|filter| filter.wants(entry)),

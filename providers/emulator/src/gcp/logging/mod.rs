@@ -9,6 +9,7 @@ mod logs;
 
 pub(crate) use self::{
     entry::{Severity, Source},
+    filter::{Filter, parse as parse_filter},
     list::handle,
     logs::Logs,
 };

@@ -1,10 +1,17 @@
 //! Secret Manager v1: secrets, their versions, and who may read them.
 //!
 //! Global secrets only: Cloud Run takes no others.
+mod access;
 mod bytes;
+mod checks;
+mod filter;
+mod handle;
 mod names;
+mod policy;
 mod read;
 mod roles;
+mod secrets;
 mod store;
+mod versions;
 
-pub(crate) use self::{bytes::SecretBytes, names::SecretName, read::Unreadable, store::Secrets};
+pub(crate) use self::{bytes::SecretBytes, handle::handle, names::SecretName, read::Unreadable, store::Secrets};

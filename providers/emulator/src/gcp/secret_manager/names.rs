@@ -29,7 +29,7 @@ impl SecretName {
     }
 
     pub(crate) fn project_number(&self) -> String {
-        number(&self.project)
+        project::number(&self.project)
     }
 
     /// As a caller named it.
@@ -43,10 +43,6 @@ impl fmt::Display for SecretName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "projects/{}/secrets/{}", self.project_number(), self.secret)
     }
-}
-
-pub(super) fn number(project: &str) -> String {
-    if is_number(project) { project.to_owned() } else { project::number(project) }
 }
 
 /// Letters, digits, `_` and `-`.
