@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 
 use super::wire::{RECEIPT, ingress_index};
 
+/// A label by which gcloud finds the revision that it made:
+/// <https://cloud.google.com/sdk/gcloud/reference/run/deploy>.
+const NONCE: &str = "client.knative.dev/nonce";
+
 /// What the cloud writes itself, and what a client writes of itself:
 /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#Service>.
 const BOOKKEEPING: &[&str] = &[
@@ -48,7 +52,8 @@ pub(super) fn unnamed(service: &Value) -> Vec<FieldPath> {
     let others = |key: &str| !BOOKKEEPING.contains(&key) && !OF_SERVICE.contains(&key);
     collect(&mut found, "", &service.as_object().cloned().unwrap_or_default(), others);
     let template = &service["template"];
-    collect(&mut found, "template.", &object(template), |key| !OF_TEMPLATE.contains(&key));
+    let others = |key: &str| !BOOKKEEPING.contains(&key) && !OF_TEMPLATE.contains(&key);
+    collect(&mut found, "template.", &object(template), others);
     collect(&mut found, "template.scaling.", &object(&template["scaling"]), |key| !OF_SCALING.contains(&key));
     let containers = template["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (index, container) in containers.iter().enumerate() {
@@ -78,7 +83,8 @@ fn collect(found: &mut Vec<FieldPath>, at: &str, fields: &Map<String, Value>, wa
         match value {
             // Entries of a table are somebody's one by one.
             Value::Object(entries) if key == "annotations" || key == "labels" => {
-                found.extend(entries.keys().filter(|key| *key != RECEIPT).map(|key| format!("{path}.{key}")));
+                let theirs = entries.keys().filter(|key| *key != RECEIPT && *key != NONCE);
+                found.extend(theirs.map(|key| format!("{path}.{key}")));
             }
             value if is_default(key, value) => {}
             _ => found.push(path),
@@ -131,7 +137,8 @@ mod tests {
             "ingress": "INGRESS_TRAFFIC_ALL", "launchStage": "GA", "aFieldOfTomorrow": { "on": true }, "empty": {},
             "template": {
                 "timeout": "300s", "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2", "serviceAccount": "x",
-                "vpcAccess": { "egress": "ALL_TRAFFIC" }, "sessionAffinity": false, "labels": { "cost": "1" },
+                "vpcAccess": { "egress": "ALL_TRAFFIC" }, "sessionAffinity": false, "client": "gcloud",
+                "labels": { "cost": "1", NONCE: "x" },
                 "scaling": { "maxInstanceCount": 3 },
                 "containers": [
                     { "image": "proxy" },
