@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use image::{Blob, Image, ImageConfig, Layer};
-use runtime::{EngineSockets, Launch, RuntimeKind, choose};
+use runtime::{Company, EngineSockets, Launch, RuntimeKind, choose};
 
 fn say(text: &str) {
     // A test that no longer reads has failed already.
@@ -84,9 +84,11 @@ async fn own(
         args: arguments.to_vec(),
         env: Vec::new(),
         working_dir: None,
-        port: 80,
-        probe_port: None,
+        port: Some(80),
+        reached: Vec::new(),
         memory: None,
+        mounts: Vec::new(),
+        company: Company::Nobody,
         output: mpsc::channel(1).0,
     };
     let container = runtime.launch(launch).await.map_err(|error| format!("{error:?}"))?;

@@ -6,8 +6,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Marks every process of one local cloud, so that [`super::sweep`] finds it.
 pub(super) const INSTANCE_VARIABLE: &str = "CARRACK_INSTANCE";
 
-/// The program of `launch`, told to listen on `port`.
-pub(super) fn program(launch: &Launch, port: u16, instance: &str) -> Result<Program, LaunchError> {
+/// The program of `launch`, told to listen on `port` if on any.
+pub(super) fn program(launch: &Launch, port: Option<u16>, instance: &str) -> Result<Program, LaunchError> {
     let config = &launch.image.config;
     let (entrypoint, cmd): (&[String], &[String]) =
         if launch.command.is_empty() { (&config.entrypoint, &config.cmd) } else { (&launch.command, &[]) };
@@ -27,7 +27,9 @@ pub(super) fn program(launch: &Launch, port: u16, instance: &str) -> Result<Prog
     for (name, value) in &launch.env {
         set(&mut environment, name, value);
     }
-    set(&mut environment, "PORT", &port.to_string());
+    if let Some(port) = port {
+        set(&mut environment, "PORT", &port.to_string());
+    }
     set(&mut environment, INSTANCE_VARIABLE, instance);
     let working_dir = [&launch.working_dir, &config.working_dir].into_iter().flatten().find(|path| !path.is_empty());
     let working_dir = working_dir.map_or("/", String::as_str).to_owned();
@@ -55,7 +57,10 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::image::{Blob, Image, ImageConfig};
+    use crate::{
+        image::{Blob, Image, ImageConfig},
+        runtime::Company,
+    };
 
     fn launch() -> Launch {
         let config = ImageConfig {
@@ -81,9 +86,11 @@ mod tests {
             args: Vec::new(),
             env: vec![("LEVEL".to_owned(), "warn".to_owned()), ("PORT".to_owned(), "1".to_owned())],
             working_dir: None,
-            port: 8080,
-            probe_port: None,
+            port: Some(8080),
+            reached: Vec::new(),
             memory: None,
+            mounts: Vec::new(),
+            company: Company::Nobody,
             output: mpsc::channel(1).0,
         }
     }
@@ -98,13 +105,13 @@ mod tests {
             (text(&["/other"]), text(&["x"]), text(&["/other", "x"])),
         ] {
             let launch = Launch { command, args, ..launch() };
-            assert_eq!(program(&launch, 8080, "i").unwrap().arguments, expected);
+            assert_eq!(program(&launch, Some(8080), "i").unwrap().arguments, expected);
         }
     }
 
     #[test]
     fn the_environment_is_the_images_then_the_launchs_then_ours() {
-        let found = program(&launch(), 8080, "i").unwrap();
+        let found = program(&launch(), Some(8080), "i").unwrap();
         let expected =
             [("PATH", "/bin"), ("HOME", "/root"), ("LEVEL", "warn"), ("PORT", "8080"), ("CARRACK_INSTANCE", "i")];
         let expected: Vec<(String, String)> =
@@ -117,7 +124,7 @@ mod tests {
     fn nothing_to_run_is_said() {
         let mut launch = launch();
         launch.image.config = ImageConfig::default();
-        let Err(LaunchError::Exec(text)) = program(&launch, 8080, "i") else { panic!("it has nothing to run") };
+        let Err(LaunchError::Exec(text)) = program(&launch, Some(8080), "i") else { panic!("it has nothing to run") };
         assert_eq!(text, "the image `hello` has neither an entrypoint nor a command");
     }
 }

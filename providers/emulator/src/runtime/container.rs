@@ -1,11 +1,13 @@
 //! A running container, as the server sees it: the same for both runtimes.
 use std::{
+    any::Any,
+    collections::HashMap,
     io,
     net::Ipv4Addr,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -20,13 +22,13 @@ use tokio::{
 };
 
 use super::{
-    Exit, Instance, LaunchError, Line, Stream,
+    Company, Exit, Instance, LaunchError, Lend, Line, Mount, Stream,
     command::INSTANCE_VARIABLE,
     control::Control,
     extract::remove_tree,
     launcher::{
         LAUNCHER_ARGUMENT,
-        message::{self, Event, Order, Reason, Request},
+        message::{self, Event, Order, Reason, Request, Volumes},
     },
     memory::MemoryLimit,
     output::forward,
@@ -43,8 +45,24 @@ const KILL: Duration = Duration::from_secs(5);
 pub(super) enum Network {
     /// Through the launcher, which lives in the container's network.
     Own,
-    /// There is only this port, on loopback.
-    Loopback(u16),
+    /// This machine's: on loopback, where the container listens on another port than it would elsewhere.
+    Loopback { told: u16, listens: u16 },
+    /// This machine's, and every port is as it is.
+    Shared,
+}
+
+/// One stage's order.
+#[derive(Debug)]
+pub(super) struct Ordered {
+    pub(super) order: Order,
+    /// What comes along.
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+impl From<Order> for Ordered {
+    fn from(order: Order) -> Self {
+        Self { order, descriptors: Vec::new() }
+    }
 }
 
 /// What a launcher needs.
@@ -54,7 +72,9 @@ pub(super) struct Start<'start> {
     pub(super) launcher: &'start Path,
     pub(super) instance: &'start str,
     /// One for each stage.
-    pub(super) orders: &'start [Order],
+    pub(super) orders: &'start [Ordered],
+    /// What the launcher hands out for others, if they may join.
+    pub(super) lends: Option<&'start [Lend]>,
     pub(super) output: mpsc::Sender<Line>,
     /// A folder that goes with the container.
     pub(super) scratch: Option<PathBuf>,
@@ -68,11 +88,68 @@ pub(super) struct Container {
     network: Network,
     exit: watch::Receiver<Option<Exit>>,
     kill_launcher: Arc<Notify>,
+    shared: Option<Shared>,
+}
+
+/// What other containers of the instance get of the first one.
+#[derive(Debug)]
+struct Shared {
+    /// Its namespaces, where it has any.
+    spaces: Vec<OwnedFd>,
+    /// Copies of mounts, by the folder's name; each is for one mount.
+    folders: Mutex<HashMap<String, Vec<OwnedFd>>>,
+}
+
+impl Shared {
+    fn new(mut descriptors: Vec<OwnedFd>, lends: &[Lend]) -> Option<Self> {
+        let copies: usize = lends.iter().map(|lend| lend.copies).sum();
+        let mut rest = descriptors.split_off(descriptors.len().checked_sub(copies)?).into_iter();
+        let folders = lends.iter().map(|lend| (lend.name.clone(), rest.by_ref().take(lend.copies).collect())).collect();
+        Some(Self { spaces: descriptors, folders: Mutex::new(folders) })
+    }
+}
+
+/// What a container that joins another one gets: its namespaces, and its volumes with the folders that come along.
+#[derive(Debug, Default)]
+pub(super) struct Joined {
+    pub(super) spaces: Vec<OwnedFd>,
+    pub(super) volumes: Volumes,
+    pub(super) folders: Vec<OwnedFd>,
+}
+
+/// How a container with `mounts` is kept company. One that joins nobody gets no descriptors.
+pub(super) fn joined(company: &Company, mounts: Vec<Mount>) -> Result<Joined, LaunchError> {
+    let host = |text: &str| LaunchError::Host(text.to_owned());
+    let mut volumes = Volumes { mounts, ..Volumes::default() };
+    let first = match company {
+        Company::Nobody => return Ok(Joined { spaces: Vec::new(), volumes, folders: Vec::new() }),
+        Company::First(lends) => {
+            volumes.lends = Some(lends.clone());
+            return Ok(Joined { spaces: Vec::new(), volumes, folders: Vec::new() });
+        }
+        Company::Joins(first) => first,
+    };
+    let any: &dyn Any = &**first;
+    let shared = any.downcast_ref::<Container>().and_then(|container| container.shared.as_ref());
+    let shared = shared.ok_or_else(|| host("the container to join shares nothing"))?;
+    let copied: io::Result<Vec<OwnedFd>> = shared.spaces.iter().map(OwnedFd::try_clone).collect();
+    let spaces = copied.map_err(|error| host(&format!("joining a container: {error}")))?;
+    let mut lent = shared.folders.lock().unwrap_or_else(PoisonError::into_inner);
+    let (mut given, mut folders) = (Vec::new(), Vec::new());
+    for name in volumes.mounts.iter().filter_map(Mount::folder) {
+        if let Some(copies) = lent.get_mut(name) {
+            let copy = copies.pop().ok_or_else(|| host("a folder is mounted more often than it was said"))?;
+            given.push(name.to_owned());
+            folders.push(copy);
+        }
+    }
+    volumes.given = given;
+    Ok(Joined { spaces, volumes, folders })
 }
 
 /// Starts a launcher and waits until its program runs.
 pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
-    let Start { spawner, launcher, instance, orders, output, scratch, network, memory } = start;
+    let Start { spawner, launcher, instance, orders, lends, output, scratch, network, memory } = start;
     let mut scratch = Scratch(scratch);
     let host = |what: &str, error: io::Error| LaunchError::Host(format!("{what}: {error}"));
     let (server, stdin) = message::pair().map_err(|error| host("opening a socket", error))?;
@@ -94,8 +171,8 @@ pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
         let _ = memory.admit(pid);
     }
     // Its orders come when it is in its place, since it starts more.
-    for order in orders {
-        message::send_order(server.as_fd(), order).map_err(|error| host("ordering a container", error))?;
+    for Ordered { order, descriptors } in orders {
+        message::send_order(server.as_fd(), order, descriptors).map_err(|error| host("ordering a container", error))?;
     }
     let control = Arc::new(Control::new(server).map_err(|error| host("opening a socket", error))?);
     let mut readers = Vec::new();
@@ -105,8 +182,8 @@ pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
     if let Some(stderr) = child.stderr.take() {
         readers.push(tokio::spawn(forward(stderr, Stream::Stderr, output)));
     }
-    let program = match first_word(timeout(START, control.event()).await) {
-        Ok(program) => program,
+    let (program, descriptors) = match first_word(timeout(START, control.event()).await) {
+        Ok(started) => started,
         Err(refusal) => {
             // It ends by itself, and all of the container before it; or it is stuck.
             if timeout(KILL, child.wait()).await.is_err() {
@@ -118,7 +195,7 @@ pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
     };
     let orphans = match network {
         Network::Own => None,
-        Network::Loopback(_) => program.and_then(Pid::from_raw),
+        Network::Loopback { .. } | Network::Shared => program.and_then(Pid::from_raw),
     };
     let (sender, exit) = watch::channel(None);
     let kill_launcher = Arc::new(Notify::new());
@@ -132,18 +209,25 @@ pub(super) async fn start(start: Start<'_>) -> Result<Container, LaunchError> {
         kill: Arc::clone(&kill_launcher),
         exit: sender,
     }));
-    Ok(Container { control, network, exit, kill_launcher })
+    let shared = lends.and_then(|lends| Shared::new(descriptors, lends));
+    Ok(Container { control, network, exit, kill_launcher, shared })
 }
 
-/// The program's process, if there is one, or why the container does not run.
-fn first_word(event: Result<Option<Event>, Elapsed>) -> Result<Option<i32>, LaunchError> {
+type Word = (Event, Vec<OwnedFd>);
+
+/// The program's process, if there is one, and what others may share, or why the container does not run.
+fn first_word(word: Result<Option<Word>, Elapsed>) -> Result<(Option<i32>, Vec<OwnedFd>), LaunchError> {
+    let (event, descriptors) = match word {
+        Ok(Some(word)) => word,
+        Ok(None) => return Err(LaunchError::Host("the launcher ended before the container started".to_owned())),
+        Err(_) => return Err(LaunchError::Host("the launcher does not answer".to_owned())),
+    };
     match event {
-        Ok(Some(Event::Started { program })) => Ok(program),
-        Ok(Some(Event::Failed { reason: Reason::Image, text })) => Err(LaunchError::Image(text)),
-        Ok(Some(Event::Failed { reason: Reason::Exec, text })) => Err(LaunchError::Exec(text)),
-        Ok(Some(Event::Failed { reason: Reason::Host, text })) => Err(LaunchError::Host(text)),
-        Ok(_) => Err(LaunchError::Host("the launcher ended before the container started".to_owned())),
-        Err(_) => Err(LaunchError::Host("the launcher does not answer".to_owned())),
+        Event::Started { program } => Ok((program, descriptors)),
+        Event::Failed { reason: Reason::Image, text } => Err(LaunchError::Image(text)),
+        Event::Failed { reason: Reason::Exec, text } => Err(LaunchError::Exec(text)),
+        Event::Failed { reason: Reason::Host, text } => Err(LaunchError::Host(text)),
+        _ => Err(LaunchError::Host("the launcher ended before the container started".to_owned())),
     }
 }
 
@@ -168,7 +252,7 @@ async fn attend(attended: Attended) {
     loop {
         tokio::select! {
             event = control.event() => match event {
-                Some(Event::Exited { code, signal }) => told = Some(Exit { code, signal, out_of_memory: false }),
+                Some((Event::Exited { code, signal }, _)) => told = Some(Exit { code, signal, out_of_memory: false }),
                 Some(_) => {}
                 None => break,
             },
@@ -203,7 +287,11 @@ impl Instance for Container {
     async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         match self.network {
             Network::Own => self.control.connect(port).await,
-            Network::Loopback(port) => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await,
+            Network::Loopback { told, listens } => {
+                let port = if port == told { listens } else { port };
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await
+            }
+            Network::Shared => TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await,
         }
     }
 

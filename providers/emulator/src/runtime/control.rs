@@ -35,19 +35,20 @@ impl Control {
         Ok(Self { socket, next: AtomicU64::new(0), waiting: Mutex::new(Some(HashMap::new())) })
     }
 
-    /// The next event that is not the answer to [`Control::connect`]; none when the launcher has gone.
-    pub(super) async fn event(&self) -> Option<Event> {
+    /// The next event that is not the answer to [`Control::connect`], and what came with it; none when the launcher
+    /// has gone.
+    pub(super) async fn event(&self) -> Option<(Event, Vec<OwnedFd>)> {
         loop {
             let received =
                 self.socket.async_io(Interest::READABLE, || message::receive::<Event>(self.socket.as_fd())).await;
             match received {
-                Ok(Some((Event::Connected { id }, socket))) => {
-                    self.answer(id, socket.ok_or_else(|| io::Error::other("no socket came with the answer")));
+                Ok(Some((Event::Connected { id }, sockets))) => {
+                    self.answer(id, sockets.into_iter().next().ok_or_else(|| io::Error::other("no socket came with the answer")));
                 }
                 Ok(Some((Event::Refused { id, errno }, _))) => {
                     self.answer(id, Err(io::Error::from_raw_os_error(errno)));
                 }
-                Ok(Some((event, _))) => return Some(event),
+                Ok(Some(event)) => return Some(event),
                 Ok(None) | Err(_) => {
                     *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     return None;
@@ -58,13 +59,13 @@ impl Control {
 
     /// Sends a request; an error means that the container has ended.
     pub(super) async fn ask(&self, request: &Request) -> io::Result<()> {
-        let send = || message::send(self.socket.as_fd(), request, None);
+        let send = || message::send(self.socket.as_fd(), request, &[]);
         self.socket.async_io(Interest::WRITABLE, send).await
     }
 
     /// The same where nobody can wait.
     pub(super) fn ask_now(&self, request: &Request) -> io::Result<()> {
-        message::send(self.socket.as_fd(), request, None)
+        message::send(self.socket.as_fd(), request, &[])
     }
 
     /// A connection to `port` inside the container.

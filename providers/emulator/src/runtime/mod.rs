@@ -8,6 +8,7 @@
 //! | `process` | a plain process, not isolated |
 //! | `extract` | layers to a root file system |
 //! | `command` | what the image and the launch say together |
+//! | `mount` | files and folders beside the image's |
 //! | `container` | a running container as the server sees it; `control`, `memory`, `output`, `spawner` are its parts |
 //! | `launcher` | the other side: this program again, as a container's first process |
 //! | [`sweep`] | ends what is left of a local cloud that was killed |
@@ -20,13 +21,14 @@ mod docker;
 mod extract;
 mod launcher;
 mod memory;
+mod mount;
 mod namespace;
 mod output;
 mod process;
 mod spawner;
 mod sweep;
 
-use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+use std::{any::Any, fmt, io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use rustix::process::Signal;
@@ -41,6 +43,7 @@ pub use docker::{EngineSockets, sweep_engine};
 #[cfg(any(test, fuzzing))]
 pub(crate) use extract::fuzzing as extract_fuzzing;
 pub use launcher::{LAUNCHER_ARGUMENT, launcher_main};
+pub(crate) use mount::{Content, Hidden, Lend, Mount, MountedFile};
 pub use sweep::sweep;
 
 use crate::image::Image;
@@ -66,6 +69,14 @@ impl RuntimeKind {
         }
     }
 
+    /// Whether the files of a mount are never on a disk.
+    pub(crate) fn keeps_files_in_memory(self) -> bool {
+        match self {
+            Self::Namespace | Self::Process => true,
+            Self::Docker => false,
+        }
+    }
+
     /// Whether a container runs as the image's user; else as its root, without capabilities.
     pub fn heeds_user(self) -> bool {
         match self {
@@ -86,7 +97,6 @@ impl fmt::Display for RuntimeKind {
 }
 
 /// One container to start.
-#[derive(Debug)]
 pub(crate) struct Launch {
     /// Unique, safe as a folder name: `hello-00001-abc-1`.
     pub(crate) id: String,
@@ -98,14 +108,44 @@ pub(crate) struct Launch {
     /// On top of the image's own; without `PORT`, which the runtime sets.
     pub(crate) env: Vec<(String, String)>,
     pub(crate) working_dir: Option<String>,
-    /// The port that the container is told to listen on. A runtime without an own network may choose another.
-    pub(crate) port: u16,
-    /// Another one that is connected to: a startup probe's.
-    pub(crate) probe_port: Option<u16>,
+    /// The port that the container is told to listen on, if any. A runtime without an own network may choose another.
+    pub(crate) port: Option<u16>,
+    /// All that are connected to beside it, in this container or in one that joins it: those of probes.
+    pub(crate) reached: Vec<u16>,
     /// In bytes; best effort.
     pub(crate) memory: Option<u64>,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) company: Company,
     /// Every line that the container writes.
     pub(crate) output: mpsc::Sender<Line>,
+}
+
+impl fmt::Debug for Launch {
+    /// Variables may be secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Launch").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Whom a container shares its network with.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Company {
+    #[default]
+    Nobody,
+    /// With those that are launched to join it, and the folders that more than one mount shows.
+    First(Vec<Lend>),
+    /// With the first one, of the same runtime.
+    Joins(Arc<dyn Instance>),
+}
+
+impl Company {
+    /// What it hands out, when others may join it.
+    fn lends(&self) -> Option<&[Lend]> {
+        match self {
+            Self::First(lends) => Some(lends),
+            Self::Nobody | Self::Joins(_) => None,
+        }
+    }
 }
 
 /// One line of a container's output, without its newline.
@@ -182,7 +222,7 @@ pub(crate) trait Runtime: fmt::Debug + Send + Sync {
 }
 
 #[async_trait]
-pub(crate) trait Instance: fmt::Debug + Send + Sync {
+pub(crate) trait Instance: Any + fmt::Debug + Send + Sync {
     /// A connection to a port inside the container; refused while nothing listens there.
     async fn connect(&self, port: u16) -> io::Result<TcpStream>;
     /// Waits for the end; answers at once when it has ended. May be called by many.

@@ -1,5 +1,6 @@
 //! The process runtime: a container as a plain process of this machine, **not isolated**. It shares the network,
-//! so `PORT` is a free one and the only one that can be reached. As root its root is a copy of the image's;
+//! so `PORT` is a free one, and containers of one instance meet on its loopback as all others do: their other ports
+//! are fixed, and can clash. As root its root is a copy of the image's;
 //! without root only a static program works, started from such a copy. It runs as the user of the local cloud,
 //! whatever the image's `USER` says.
 use std::{
@@ -15,7 +16,7 @@ use tokio::sync::mpsc;
 use super::{
     Instance, Launch, LaunchError, Runtime, RuntimeKind,
     command::program,
-    container::{Network, Start, start},
+    container::{Joined, Network, Ordered, Start, joined, start},
     extract::{Cache, copy_tree, remove_tree},
     launcher::message::{Order, Program},
     memory::MemoryLimit,
@@ -61,25 +62,28 @@ impl ProcessRuntime {
     async fn probe(&self) -> Result<(), LaunchError> {
         let folder = self.containers.join(".probe");
         fs::create_dir_all(&folder).map_err(|error| LaunchError::Host(error.to_string()))?;
-        let orders = [self.order(&folder, None)];
+        let orders = [self.order(&folder, Joined::default(), None)];
         start(self.plain(&orders, folder)).await?.exited().await;
         Ok(())
     }
 
-    fn order(&self, folder: &Path, program: Option<Program>) -> Order {
-        Order::Supervise { root: folder.to_owned(), chroot: self.chroot, program }
+    fn order(&self, folder: &Path, joined: Joined, program: Option<Program>) -> Ordered {
+        let Joined { volumes, folders, .. } = joined;
+        let order = Order::Supervise { root: folder.to_owned(), chroot: self.chroot, volumes, program };
+        Ordered { order, descriptors: folders }
     }
 
     /// The start of a container that nobody reads or reaches.
-    fn plain<'start>(&'start self, orders: &'start [Order], folder: PathBuf) -> Start<'start> {
+    fn plain<'start>(&'start self, orders: &'start [Ordered], folder: PathBuf) -> Start<'start> {
         Start {
             spawner: &self.spawner,
             launcher: &self.launcher,
             instance: &self.instance,
             orders,
+            lends: None,
             output: mpsc::channel(1).0,
             scratch: Some(folder),
-            network: Network::Loopback(0),
+            network: Network::Shared,
             memory: None,
         }
     }
@@ -101,8 +105,19 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn launch(&self, launch: Launch) -> Result<Arc<dyn Instance>, LaunchError> {
-        let port = free_port().map_err(|error| LaunchError::Host(format!("looking for a free port: {error}")))?;
-        let program = program(&launch, port, &self.instance)?;
+        let network = match launch.port {
+            None => Network::Shared,
+            Some(told) => {
+                let free = free_port();
+                let failed = |error| LaunchError::Host(format!("looking for a free port: {error}"));
+                Network::Loopback { told, listens: free.map_err(failed)? }
+            }
+        };
+        let listens = match network {
+            Network::Loopback { listens, .. } => Some(listens),
+            Network::Own | Network::Shared => None,
+        };
+        let program = program(&launch, listens, &self.instance)?;
         let root = self.cache.root_of(&launch.image).await?;
         let folder = self.containers.join(format!("{}-{}", launch.id, uuid::Uuid::new_v4().simple()));
         let copied = tokio::task::spawn_blocking({
@@ -119,10 +134,11 @@ impl Runtime for ProcessRuntime {
             return Err(LaunchError::Host(format!("copying the image: {error}")));
         }
         let memory = launch.memory.and_then(|bytes| MemoryLimit::create(&self.instance, &launch.id, bytes));
-        let orders = [self.order(&folder, Some(program))];
-        let network = Network::Loopback(port);
-        let container = start(Start { output: launch.output, network, memory, ..self.plain(&orders, folder) }).await?;
-        Ok(Arc::new(container))
+        let joined = joined(&launch.company, launch.mounts)?;
+        let lends = launch.company.lends();
+        let orders = [self.order(&folder, joined, Some(program))];
+        let start_with = Start { output: launch.output, network, memory, lends, ..self.plain(&orders, folder) };
+        Ok(Arc::new(start(start_with).await?))
     }
 }
 

@@ -6,9 +6,10 @@ use bollard::Docker;
 use super::{
     engine::{connect, instance_label, remove_labelled, repository},
     import::remove_all,
+    volumes,
 };
 
-/// Removes every container and image of the local cloud `instance` from the engine at `socket`, and says how many
+/// Removes every container, volume and image of the local cloud `instance` from the engine at `socket`, and says how many
 /// containers there were. Idempotent. What does not go keeps nothing else from going.
 pub async fn sweep_engine(socket: &Path, instance: &str) -> Result<usize, String> {
     clear(&connect(socket).await?, instance).await
@@ -18,7 +19,8 @@ pub async fn sweep_engine(socket: &Path, instance: &str) -> Result<usize, String
 pub(super) async fn clear(docker: &Docker, instance: &str) -> Result<usize, String> {
     // An image cannot be removed before its containers.
     let containers = remove_labelled(docker, &instance_label(instance)).await;
+    let volumes = volumes::remove_all(docker, instance).await;
     let images = remove_all(docker, &repository(instance)).await;
     let removed = containers?;
-    images.map(|()| removed)
+    volumes.and(images).map(|()| removed)
 }

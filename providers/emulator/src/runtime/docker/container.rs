@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     engine::{explain, is_missing, remove},
     reach::Reach,
+    volumes::Lent,
 };
 use crate::runtime::{Exit, Instance, Line, Stream, output::Lines};
 
@@ -55,7 +56,7 @@ impl Created {
     }
 
     /// Listens to its output first, so that no line is lost.
-    pub(super) async fn start(&mut self, output: mpsc::Sender<Line>) -> Result<Container, Error> {
+    pub(super) async fn start(&mut self, output: mpsc::Sender<Line>, shared: Shared) -> Result<Container, Error> {
         let options =
             AttachContainerOptions { stream: true, stdout: true, stderr: true, ..AttachContainerOptions::default() };
         let attached = self.docker.attach_container(self.id(), Some(options)).await?;
@@ -70,7 +71,9 @@ impl Created {
         let (sender, exit) = watch::channel(None);
         let signs = Signs::default();
         tokio::spawn(attend(self.docker.clone(), Arc::clone(&id), reader, sender, signs.clone()));
-        Ok(Container { docker: self.docker.clone(), id, reach: Reach::of(&found), exit, signs, patience: KILL })
+        let reach = shared.reach.unwrap_or_else(|| Arc::new(Reach::of(&found)));
+        let lent = shared.lent;
+        Ok(Container { docker: self.docker.clone(), id, reach, lent, exit, signs, patience: KILL })
     }
 }
 
@@ -97,11 +100,31 @@ impl Drop for Created {
 pub(super) struct Container {
     docker: Docker,
     id: Arc<str>,
-    reach: Reach,
+    reach: Arc<Reach>,
+    lent: Option<Arc<Lent>>,
     exit: watch::Receiver<Option<Exit>>,
     signs: Signs,
     /// How long the engine may take to end it.
     pub(super) patience: Duration,
+}
+
+/// What containers of one instance have together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared {
+    /// The way to the ports of the first one, in whose network the others are.
+    pub(super) reach: Option<Arc<Reach>>,
+    pub(super) lent: Option<Arc<Lent>>,
+}
+
+impl Container {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What one gets that joins this one.
+    pub(super) fn shared(&self) -> Shared {
+        Shared { reach: Some(Arc::clone(&self.reach)), lent: self.lent.clone() }
+    }
 }
 
 /// What its attendant and its holder tell each other on the way to its end.

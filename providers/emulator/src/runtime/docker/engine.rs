@@ -9,7 +9,7 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
-    models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding},
+    models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, PortBinding},
     query_parameters::{CreateContainerOptions, ListContainersOptions, RemoveContainerOptions},
 };
 use tokio::time::{sleep, timeout};
@@ -79,6 +79,11 @@ pub(super) fn instance_label(instance: &str) -> String {
     format!("{INSTANCE_LABEL}={instance}")
 }
 
+/// The same, to be given.
+pub(super) fn instance_labels(instance: &str) -> HashMap<String, String> {
+    [(INSTANCE_LABEL.to_owned(), instance.to_owned())].into()
+}
+
 /// The one that finds those of a trial alone.
 pub(super) fn trial_label(trial: &str) -> String {
     format!("{TRIAL_LABEL}={trial}")
@@ -130,8 +135,7 @@ pub(super) struct Abilities {
     pub(super) processes: bool,
 }
 
-/// A container to create.
-#[derive(Clone, Debug)]
+/// A container to create. Its variables may be secret.
 pub(super) struct Plan {
     pub(super) name: String,
     pub(super) instance: String,
@@ -140,6 +144,9 @@ pub(super) struct Plan {
     pub(super) environment: Vec<(String, String)>,
     pub(super) working_dir: String,
     pub(super) ports: Vec<u16>,
+    pub(super) mounts: Vec<Mount>,
+    /// The container whose network it is in, instead of an own one with the ports.
+    pub(super) joins: Option<String>,
     /// In bytes.
     pub(super) memory: Option<u64>,
     pub(super) abilities: Abilities,
@@ -166,9 +173,10 @@ pub(super) async fn remove(docker: &Docker, container: &str) -> Result<(), Error
 
 fn body(plan: Plan) -> ContainerCreateBody {
     let key = |port: &u16| format!("{port}/tcp");
+    let alone = plan.joins.is_none();
+    let own_ports = if alone { plan.ports } else { Vec::new() };
     // The engine chooses the port; never another address than loopback.
     let loopback = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(String::new()) };
-    let instance = (INSTANCE_LABEL.to_owned(), plan.instance);
     let trial = plan.trial.map(|trial| (TRIAL_LABEL.to_owned(), trial));
     let memory = plan.memory.filter(|_| plan.abilities.memory).and_then(|bytes| i64::try_from(bytes).ok());
     let host_config = HostConfig {
@@ -177,23 +185,26 @@ fn body(plan: Plan) -> ContainerCreateBody {
         memory_swap: memory,
         pids_limit: plan.abilities.processes.then_some(PROCESSES),
         init: plan.abilities.init.then_some(true),
-        port_bindings: Some(plan.ports.iter().map(|port| (key(port), Some(vec![loopback.clone()]))).collect()),
+        port_bindings: alone.then(|| own_ports.iter().map(|port| (key(port), Some(vec![loopback.clone()]))).collect()),
+        network_mode: plan.joins.map(|id| format!("container:{id}")),
+        mounts: (!plan.mounts.is_empty()).then_some(plan.mounts),
         // The local cloud keeps the output.
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         // Without capabilities only this opens ports below 1024.
-        sysctls: Some(HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
+        sysctls: alone
+            .then(|| HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
         ..HostConfig::default()
     };
     ContainerCreateBody {
         image: Some(plan.image.name),
-        hostname: Some("localhost".to_owned()),
+        hostname: alone.then(|| "localhost".to_owned()),
         entrypoint: Some(plan.arguments),
         env: Some(plan.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         working_dir: Some(plan.working_dir),
-        exposed_ports: Some(plan.ports.iter().map(key).collect()),
-        labels: Some([instance].into_iter().chain(trial).collect()),
+        exposed_ports: alone.then(|| own_ports.iter().map(key).collect()),
+        labels: Some(instance_labels(&plan.instance).into_iter().chain(trial).collect()),
         // Cloud Run heeds neither of these two that an image may have. Podman wants systemd even to run none.
         healthcheck: plan
             .image

@@ -8,8 +8,11 @@
 //! | `program` | says beforehand why a program could not start |
 //! | `runtime` | launches |
 //! | `container` | one container to its end |
+//! | `volumes` | files and folders beside the image's |
 //! | `reach` | connections to its ports, and whether something really listens there |
 //! | `clean` | removes what a local cloud left in an engine |
+//!
+//! Containers of one instance are in the first one's network, which publishes the ports of all.
 //!
 //! What differs from the namespace runtime: the image's `USER` holds, and the container's network has a way out. A
 //! killed local cloud cannot take its containers along: `carrack emulator stop`, or the next start, removes them.
@@ -21,6 +24,7 @@ mod program;
 pub(super) mod reach;
 mod runtime;
 mod trial;
+mod volumes;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! The server's side: finds an engine, and launches.
 use std::{
-    collections::HashSet,
+    any::Any,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -13,13 +14,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     EngineSockets,
     clean::clear,
-    container::Created,
+    container::{Container, Created, Shared},
     engine::{self, Abilities, Plan, explain},
     import::Imported,
     program, trial,
+    volumes::{self, Lent},
 };
 use crate::runtime::{
-    Instance, Launch, LaunchError, Runtime, RuntimeKind, command::program as program_of, launcher::message::Program,
+    Company, Instance, Launch, LaunchError, Runtime, RuntimeKind, command::program as program_of,
+    launcher::message::Program,
 };
 
 /// Whoever starts a local cloud waits 20 s for it: all engines together get less, and each one less than all.
@@ -77,6 +80,23 @@ impl DockerRuntime {
         })
     }
 
+    /// The container whose network is joined, if one is, and what all containers of the instance have together.
+    async fn company(&self, company: &Company) -> Result<(Option<String>, Shared), LaunchError> {
+        let lends = match company {
+            Company::Nobody => return Ok((None, Shared::default())),
+            Company::First(lends) => lends,
+            Company::Joins(first) => {
+                let any: &dyn Any = &**first;
+                let first = any.downcast_ref::<Container>();
+                let first = first.ok_or_else(|| LaunchError::Host("the container to join is another engine's".to_owned()))?;
+                return Ok((Some(first.id().to_owned()), first.shared()));
+            }
+        };
+        let lent = Lent::create(&self.docker, &self.instance, lends).await;
+        let lent = lent.map_err(|error| LaunchError::Host(format!("creating a volume: {}", explain(&error))))?;
+        Ok((None, Shared { reach: None, lent: Some(Arc::new(lent)) }))
+    }
+
     async fn prepare(&self, id: &str, digest: &str, program: &Program) -> Result<(), LaunchError> {
         program::make_working_dir(&self.docker, id, &program.working_dir).await;
         let path = program.environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value);
@@ -111,6 +131,7 @@ impl Runtime for DockerRuntime {
             // The engine knows the home of the image's user.
             program.environment.retain(|(name, _)| name != "HOME");
         }
+        let (joins, shared) = self.company(&launch.company).await?;
         let plan = Plan {
             name: format!("carrack-{}-{}", launch.id, uuid::Uuid::new_v4().simple()),
             instance: self.instance.clone(),
@@ -118,7 +139,9 @@ impl Runtime for DockerRuntime {
             arguments: program.arguments.clone(),
             environment: program.environment.clone(),
             working_dir: program.working_dir.clone(),
-            ports: [launch.port].into_iter().chain(launch.probe_port.filter(|&port| port != launch.port)).collect(),
+            ports: launch.port.into_iter().chain(launch.reached.iter().copied()).collect::<BTreeSet<_>>().into_iter().collect(),
+            mounts: volumes::mounts(&launch.mounts, shared.lent.as_deref()),
+            joins,
             memory: launch.memory,
             abilities: self.abilities,
             trial: None,
@@ -128,8 +151,12 @@ impl Runtime for DockerRuntime {
             .map_err(|error| LaunchError::Host(format!("creating a container: {}", explain(&error))))?;
         // From here on it is removed again.
         let mut created = Created::new(self.docker.clone(), id);
-        let started = match self.prepare(created.id(), &launch.image.digest, &program).await {
-            Ok(()) => created.start(launch.output).await.map_err(not_started),
+        let prepared = match self.prepare(created.id(), &launch.image.digest, &program).await {
+            Ok(()) => volumes::fill(&self.docker, created.id(), &launch.mounts).await.map_err(LaunchError::Host),
+            Err(error) => Err(error),
+        };
+        let started = match prepared {
+            Ok(()) => created.start(launch.output, shared).await.map_err(not_started),
             Err(error) => Err(error),
         };
         match started {

@@ -19,7 +19,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{clean::sweep_engine, container::Created, import, program, runtime::DockerRuntime};
+use super::{
+    clean::sweep_engine,
+    container::{Created, Shared},
+    import, program,
+    runtime::DockerRuntime,
+};
 use crate::runtime::{Exit, Instance, launcher::message::Program};
 
 /// Far more than anything here takes.
@@ -216,7 +221,7 @@ async fn a_path_of_many_folders_is_left_to_the_engine() {
 
 async fn started(fake: &Fake) -> super::container::Container {
     let (output, _) = mpsc::channel(1);
-    Created::new(fake.docker(), "x".to_owned()).start(output).await.unwrap()
+    Created::new(fake.docker(), "x".to_owned()).start(output, Shared::default()).await.unwrap()
 }
 
 #[tokio::test]

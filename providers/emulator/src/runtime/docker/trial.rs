@@ -75,6 +75,8 @@ async fn attempt(
         environment: Vec::new(),
         working_dir: "/".to_owned(),
         ports: vec![8080],
+        mounts: Vec::new(),
+        joins: None,
         memory: Some(MEMORY),
         abilities,
         trial: Some(trial.to_owned()),

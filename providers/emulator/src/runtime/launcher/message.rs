@@ -1,8 +1,9 @@
 //! What the server and a launcher say to each other: JSON over a `SOCK_SEQPACKET` pair whose one end is the
 //! launcher's stdin, with descriptors beside it. Nothing secret is ever on a command line.
 use std::{
+    fmt,
     fs::File,
-    io::{self, IoSlice, IoSliceMut, Read, Seek, Write},
+    io::{self, BufWriter, IoSlice, IoSliceMut, Read, Seek, Write},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
@@ -17,9 +18,14 @@ use rustix::{
     },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::runtime::mount::{Lend, Mount};
 
 /// Longest message; an [`Order`] is longer and travels in a memory file.
 const MESSAGE_BYTES: usize = 16 << 10;
+/// As many as one message takes: <https://man7.org/linux/man-pages/man7/unix.7.html>
+const DESCRIPTORS: usize = 253;
 
 /// What a launcher is to be. Each stage takes one from the socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +34,8 @@ pub(in crate::runtime) enum Order {
     Enclose {
         /// Process id of the server; the launcher ends when this is not its parent.
         server: i32,
+        /// Enter another container's user and network namespaces, which come along, instead of making new ones.
+        join: bool,
     },
     /// Be the first process of the namespaces.
     Init {
@@ -35,6 +43,9 @@ pub(in crate::runtime) enum Order {
         folder: PathBuf,
         /// The image's root, relative; none = an empty one, to try whether it works.
         rootfs: Option<PathBuf>,
+        /// The network is another container's, and up.
+        joined: bool,
+        volumes: Volumes,
         program: Option<Program>,
     },
     /// Watch over a plain process.
@@ -43,16 +54,38 @@ pub(in crate::runtime) enum Order {
         root: PathBuf,
         /// Make it the root of the process, which only root may.
         chroot: bool,
+        volumes: Volumes,
         program: Option<Program>,
     },
 }
 
+/// What to mount in a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::runtime) struct Volumes {
+    pub(in crate::runtime) mounts: Vec<Mount>,
+    /// Folders that come along: one descriptor for each name.
+    pub(in crate::runtime) given: Vec<String>,
+    /// What to hand out to the containers that join this one, if any may.
+    pub(in crate::runtime) lends: Option<Vec<Lend>>,
+}
+
 /// What to run in a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runtime) struct Program {
     pub(in crate::runtime) arguments: Vec<String>,
     pub(in crate::runtime) environment: Vec<(String, String)>,
     pub(in crate::runtime) working_dir: String,
+}
+
+impl fmt::Debug for Program {
+    /// Variables may be secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Program")
+            .field("arguments", &self.arguments)
+            .field("working_dir", &self.working_dir)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Server to launcher, once the container runs.
@@ -66,7 +99,7 @@ pub(in crate::runtime) enum Request {
     Connect { id: u64, port: u16 },
 }
 
-/// Launcher to server. `Started` or `Failed` is the first one.
+/// Launcher to server. `Started`, with what others may share, or `Failed` is the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runtime) enum Event {
     Started {
@@ -106,59 +139,70 @@ pub(in crate::runtime) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((server, launcher))
 }
 
-/// Sends an order in a memory file: an environment may be longer than a message.
-pub(in crate::runtime) fn send_order(socket: BorrowedFd<'_>, order: &Order) -> io::Result<()> {
-    let mut file = File::from(rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)?);
-    serde_json::to_writer(&file, order)?;
-    file.flush()?;
-    send_bytes(socket, b"order", Some(file.as_fd()))
+/// Sends an order in a memory file, with what comes along: an environment may be longer than a message.
+pub(in crate::runtime) fn send_order(
+    socket: BorrowedFd<'_>,
+    order: &Order,
+    descriptors: &[OwnedFd],
+) -> io::Result<()> {
+    let file = File::from(rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)?);
+    let mut writer = BufWriter::new(&file);
+    serde_json::to_writer(&mut writer, order)?;
+    writer.flush()?;
+    drop(writer);
+    let all = [file.as_fd()].into_iter().chain(descriptors.iter().map(AsFd::as_fd));
+    send_bytes(socket, b"order", &all.collect::<Vec<_>>())
 }
 
-/// The next order; none when the server has gone.
-pub(in crate::runtime) fn receive_order(socket: BorrowedFd<'_>) -> io::Result<Option<Order>> {
-    let Some((_, descriptor)) = receive_bytes(socket)? else {
+/// The next order and what comes along; none when the server has gone.
+pub(in crate::runtime) fn receive_order(socket: BorrowedFd<'_>) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
+    let Some((_, mut descriptors)) = receive_bytes(socket)? else {
         return Ok(None);
     };
-    let descriptor = descriptor.ok_or_else(|| io::Error::other("an order without its file"))?;
-    let (mut file, mut text) = (File::from(descriptor), String::new());
+    if descriptors.is_empty() {
+        return Err(io::Error::other("an order without its file"));
+    }
+    let mut file = File::from(descriptors.remove(0));
     file.rewind()?;
+    let length = file.metadata()?.len().try_into().unwrap_or(0);
+    // Its whole size at once: what grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(length));
     file.read_to_string(&mut text)?;
-    Ok(Some(serde_json::from_str(&text)?))
+    Ok(Some((serde_json::from_str(&text)?, descriptors)))
 }
 
-/// Sends one message, with a descriptor if there is one.
+/// Sends one message, with descriptors if there are any.
 pub(in crate::runtime) fn send<M: Serialize>(
     socket: BorrowedFd<'_>,
     message: &M,
-    descriptor: Option<BorrowedFd<'_>>,
+    descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    send_bytes(socket, &serde_json::to_vec(message)?, descriptor)
+    send_bytes(socket, &serde_json::to_vec(message)?, descriptors)
 }
 
 /// The next message and what came with it; none when the other end has gone.
 pub(in crate::runtime) fn receive<M: DeserializeOwned>(
     socket: BorrowedFd<'_>,
-) -> io::Result<Option<(M, Option<OwnedFd>)>> {
-    let Some((bytes, descriptor)) = receive_bytes(socket)? else {
+) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
+    let Some((bytes, descriptors)) = receive_bytes(socket)? else {
         return Ok(None);
     };
-    Ok(Some((serde_json::from_slice(&bytes)?, descriptor)))
+    Ok(Some((serde_json::from_slice(&bytes)?, descriptors)))
 }
 
-fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
-    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
-        return Err(io::Error::other("no room for a descriptor"));
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::other("no room for so many descriptors"));
     }
     rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL))?;
     Ok(())
 }
 
-fn receive_bytes(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
+fn receive_bytes(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut bytes = vec![0; MESSAGE_BYTES];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut receive = || {
         rustix::io::retry_on_intr(|| {
@@ -178,13 +222,13 @@ fn receive_bytes(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Option<O
         return Ok(None);
     }
     bytes.truncate(received.bytes);
-    let mut descriptor = None;
+    let mut descriptors = Vec::new();
     for message in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            descriptor = descriptors.last().or(descriptor);
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            descriptors.extend(received);
         }
     }
-    Ok(Some((bytes, descriptor)))
+    Ok(Some((bytes, descriptors)))
 }
 
 #[cfg(test)]
@@ -199,19 +243,21 @@ mod tests {
             environment: vec![("LONG".to_owned(), "x".repeat(1 << 20))],
             working_dir: "/".to_owned(),
         };
-        let order = Order::Supervise { root: PathBuf::from("/r"), chroot: false, program: Some(program) };
-        send_order(server.as_fd(), &order).unwrap();
-        assert_eq!(receive_order(launcher.as_fd()).unwrap(), Some(order));
+        let order = Order::Supervise { root: PathBuf::from("/r"), chroot: false, volumes: Volumes::default(), program: Some(program) };
+        let (reader, _writer) = std::io::pipe().unwrap();
+        send_order(server.as_fd(), &order, &[reader.into()]).unwrap();
+        let (received, descriptors) = receive_order(launcher.as_fd()).unwrap().unwrap();
+        assert_eq!((received, descriptors.len()), (order, 1));
         drop(server);
-        assert_eq!(receive_order(launcher.as_fd()).unwrap(), None);
+        assert!(receive_order(launcher.as_fd()).unwrap().is_none());
     }
 
     #[test]
     fn the_last_words_are_heard_whatever_was_not_read() {
         let (server, launcher) = pair().unwrap();
-        send(server.as_fd(), &Request::Terminate, None).unwrap();
+        send(server.as_fd(), &Request::Terminate, &[]).unwrap();
         let started = Event::Started { program: Some(7) };
-        send(launcher.as_fd(), &started, None).unwrap();
+        send(launcher.as_fd(), &started, &[]).unwrap();
         drop(launcher);
         assert_eq!(receive::<Event>(server.as_fd()).unwrap().unwrap().0, started);
         assert!(receive::<Event>(server.as_fd()).unwrap().is_none());
@@ -221,14 +267,14 @@ mod tests {
     fn a_descriptor_travels_with_its_message() {
         let (server, launcher) = pair().unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
-        send(launcher.as_fd(), &Event::Connected { id: 7 }, Some(reader.as_fd())).unwrap();
+        send(launcher.as_fd(), &Event::Connected { id: 7 }, &[reader.as_fd()]).unwrap();
         drop(reader);
-        let (event, descriptor) = receive::<Event>(server.as_fd()).unwrap().unwrap();
+        let (event, descriptors) = receive::<Event>(server.as_fd()).unwrap().unwrap();
         assert_eq!(event, Event::Connected { id: 7 });
         (&writer).write_all(b"through").unwrap();
         drop(writer);
         let mut text = String::new();
-        File::from(descriptor.unwrap()).read_to_string(&mut text).unwrap();
+        File::from(descriptors.into_iter().next().unwrap()).read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
     }
 }

@@ -2,6 +2,7 @@
 //! only such a one may make a user namespace, and it gets its orders over its stdin.
 mod descendants;
 pub(super) mod message;
+pub(super) mod mounts;
 mod privileges;
 mod process;
 pub(super) mod program;
@@ -13,6 +14,7 @@ use std::{
 };
 
 use message::{Event, Order};
+use mounts::Wanted;
 pub(super) use privileges::deny_to_children;
 pub(super) use supervise::{Ended, Failure, open_null, report, report_start, start, watch};
 
@@ -40,27 +42,30 @@ fn obey(control: &OwnedFd) -> Result<(), Failure> {
     let control = control.as_fd();
     let done = message::receive_order(control)
         .map_err(|error| Failure::host("receiving the order", error))
-        .and_then(|order| run(control, order.as_ref()));
+        .and_then(|order| run(control, order));
     if let Err(failure) = &done {
         let event = Event::Failed { reason: failure.reason, text: failure.text.clone() };
         // The server sees in any case that this process ends.
-        let _ = message::send(control, &event, None);
+        let _ = message::send(control, &event, &[]);
     }
     done
 }
 
-fn run(control: BorrowedFd<'_>, order: Option<&Order>) -> Result<(), Failure> {
+fn run(control: BorrowedFd<'_>, order: Option<(Order, Vec<OwnedFd>)>) -> Result<(), Failure> {
     namespace::keep_from_children().map_err(|error| Failure::host("closing descriptors", error))?;
     // The terminal is the server's: its Ctrl-C is for the server, which stops its containers, and no program may
     // type into it. The second stage is in the first one's session already, and may have one of its own.
     rustix::process::setsid().map_err(|error| Failure::host("leaving the terminal", error))?;
+    // The server has gone when there is none.
+    let Some((order, given)) = order else { return Ok(()) };
     match order {
-        // The server has gone.
-        None => Ok(()),
-        Some(Order::Enclose { server }) => namespace::enclose(control, *server),
-        Some(Order::Init { folder, rootfs, program }) => {
-            namespace::init(control, folder, rootfs.as_deref(), program.as_ref())
+        Order::Enclose { server, join } => namespace::enclose(control, server, join.then_some(given.as_slice())),
+        Order::Init { folder, rootfs, joined, volumes, program } => {
+            let place = namespace::Inside { folder: &folder, rootfs: rootfs.as_deref(), joined };
+            namespace::init(control, place, Wanted::of(volumes, given), program.as_ref())
         }
-        Some(Order::Supervise { root, chroot, program }) => process::run(control, root, *chroot, program.as_ref()),
+        Order::Supervise { root, chroot, volumes, program } => {
+            process::run(control, &root, chroot, Wanted::of(volumes, given), program.as_ref())
+        }
     }
 }

@@ -2,11 +2,15 @@
 //! and nothing more.
 use std::{os::fd::BorrowedFd, path::Path};
 
-use rustix::fs::{CWD, FileType, Mode};
+use rustix::{
+    fd::OwnedFd,
+    fs::{CWD, FileType, Mode},
+};
 
 use super::{
     descendants::Descendants,
     message::Program,
+    mounts::Wanted,
     privileges,
     supervise::{self, Ended, Failure},
 };
@@ -16,21 +20,32 @@ pub(super) fn run(
     control: BorrowedFd<'_>,
     root: &Path,
     chroot: bool,
+    mut volumes: Wanted,
     program: Option<&Program>,
 ) -> Result<(), Failure> {
     let descendants = Descendants::adopt().map_err(|error| Failure::host("becoming a reaper", error))?;
     let null = supervise::open_null()?;
+    let mut lent: Vec<OwnedFd> = Vec::new();
+    if !volumes.is_empty() {
+        if !chroot {
+            return Err(Failure::host("mounting a volume", "without root the process runtime cannot"));
+        }
+        crate::runtime::namespace::leave_mounts()?;
+        lent = volumes.lend(root)?;
+    }
     let root = if chroot {
         rustix::process::chroot(root).map_err(|error| Failure::host("chroot", error))?;
         std::env::set_current_dir("/").map_err(|error| Failure::host("entering the root", error))?;
         make_devices();
+        volumes.mount()?;
         Path::new("/")
     } else {
         root
     };
     privileges::deny_to_children()?;
     let running = program.map(|program| supervise::start(program, root, null)).transpose()?;
-    supervise::report_start(control, running.as_ref());
+    supervise::report_start(control, running.as_ref(), &lent);
+    drop(lent);
     let Some(running) = running else {
         return Ok(());
     };

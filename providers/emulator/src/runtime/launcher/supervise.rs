@@ -175,13 +175,13 @@ fn connect(port: u16) -> Result<OwnedFd, Errno> {
 /// Hands the sockets over, or says why there is none; false when nobody listens.
 fn finish(control: BorrowedFd<'_>, sockets: Vec<(u64, OwnedFd)>) -> bool {
     sockets.into_iter().all(|(id, socket)| match rustix::net::sockopt::socket_error(&socket) {
-        Ok(Ok(())) => message::send(control, &Event::Connected { id }, Some(socket.as_fd())).is_ok(),
+        Ok(Ok(())) => message::send(control, &Event::Connected { id }, &[socket.as_fd()]).is_ok(),
         Ok(Err(error)) | Err(error) => refuse(control, id, error),
     })
 }
 
 fn refuse(control: BorrowedFd<'_>, id: u64, error: Errno) -> bool {
-    message::send(control, &Event::Refused { id, errno: error.raw_os_error() }, None).is_ok()
+    message::send(control, &Event::Refused { id, errno: error.raw_os_error() }, &[]).is_ok()
 }
 
 /// `/dev/null`, while it can be reached.
@@ -190,16 +190,16 @@ pub(in crate::runtime) fn open_null() -> Result<OwnedFd, Failure> {
         .map_err(|error| Failure::host("opening /dev/null", error))
 }
 
-/// Tells the server that the program runs, or that without one all was tried.
-pub(in crate::runtime) fn report_start(control: BorrowedFd<'_>, running: Option<&Running>) {
+/// Tells the server that the program runs, or that without one all was tried, and hands over what others may share.
+pub(in crate::runtime) fn report_start(control: BorrowedFd<'_>, running: Option<&Running>, shared: &[OwnedFd]) {
     let event = Event::Started { program: running.map(|running| running.pid.as_raw_pid()) };
     // Without a server there is nobody to tell.
-    let _ = message::send(control, &event, None);
+    let _ = message::send(control, &event, &shared.iter().map(AsFd::as_fd).collect::<Vec<_>>());
 }
 
 /// Tells the server how the program ended.
 pub(in crate::runtime) fn report(control: BorrowedFd<'_>, status: ExitStatus) {
     let event = Event::Exited { code: status.code(), signal: status.signal() };
     // Without a server there is nobody to tell.
-    let _ = message::send(control, &event, None);
+    let _ = message::send(control, &event, &[]);
 }

@@ -9,15 +9,18 @@ use std::{
 };
 
 use rustix::{
-    fd::AsFd,
+    fd::{AsFd, OwnedFd},
     fs::{Mode, OFlags},
     io::Errno,
     mount::{MountFlags, MountPropagationFlags, UnmountFlags},
 };
 
 use crate::runtime::{
-    extract::{Missing, Place, Tree, WalkError, copy_tree, names},
-    launcher::{Failure, message::Reason},
+    extract::{Place, Tree, copy_tree},
+    launcher::{
+        Failure,
+        mounts::{Wanted, folder_in},
+    },
 };
 
 /// A folder in the local cloud's folder on which each container mounts its own file system.
@@ -28,9 +31,9 @@ const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
-/// Makes the root and enters it. `rootfs` is relative to `folder`, which may have any name: the options of an
-/// overlay could not express a path with a comma or a colon.
-pub(super) fn enter(folder: &Path, rootfs: Option<&Path>) -> Result<(), Failure> {
+/// Makes the root and enters it, and answers what the volumes lend. `rootfs` is relative to `folder`, which may have
+/// any name: the options of an overlay could not express a path with a comma or a colon.
+pub(super) fn enter(folder: &Path, rootfs: Option<&Path>, volumes: &mut Wanted) -> Result<Vec<OwnedFd>, Failure> {
     let step = |what: &'static str| move |error: io::Error| Failure::host(what, error);
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(|error| Failure::host("making the mounts private", error))?;
@@ -40,6 +43,7 @@ pub(super) fn enter(folder: &Path, rootfs: Option<&Path>) -> Result<(), Failure>
     for name in ["empty", "upper", "work", "root"] {
         fs::create_dir(inside.join(name)).map_err(step("preparing the root"))?;
     }
+    let lent = volumes.lend(&inside.join("root"))?;
     let empty = inside.join("empty");
     let rootfs = rootfs.unwrap_or(&empty);
     if overlay(rootfs).is_err() {
@@ -60,7 +64,8 @@ pub(super) fn enter(folder: &Path, rootfs: Option<&Path>) -> Result<(), Failure>
     // https://man7.org/linux/man-pages/man2/pivot_root.2.html#NOTES
     rustix::process::pivot_root(".", ".").map_err(|error| Failure::host("changing the root", error))?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(|error| Failure::host("leaving the old root", error))?;
-    std::env::set_current_dir("/").map_err(step("entering the root"))
+    std::env::set_current_dir("/").map_err(step("entering the root"))?;
+    Ok(lent)
 }
 
 fn overlay(rootfs: &Path) -> io::Result<()> {
@@ -125,16 +130,6 @@ fn write_hosts(tree: &Tree) -> io::Result<()> {
 
 fn mount(kind: &str, target: impl rustix::path::Arg, flags: MountFlags, options: Option<&CStr>) -> io::Result<()> {
     Ok(rustix::mount::mount(kind, target, kind, flags, options)?)
-}
-
-/// A folder of the image, made when it is missing. The image may have a link there, which stays inside.
-fn folder_in<'tree>(tree: &'tree Tree, path: &str) -> Result<Place<'tree>, Failure> {
-    let image = |text: String| Failure { reason: Reason::Image, text };
-    let names = names(path.as_bytes()).map_err(|error| image(error.to_string()))?;
-    tree.folder(&names, Missing::Create, &mut |_, _| {}).map_err(|error| match error {
-        WalkError::Host(error) => Failure::host(&format!("making `/{path}`"), error),
-        _ => image(format!("`/{path}` of the image is no folder")),
-    })
 }
 
 fn enter_folder(place: &Place<'_>) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use super::root::MOUNT_POINT;
 use crate::runtime::{
     Instance, Launch, LaunchError, Runtime, RuntimeKind,
     command::program,
-    container::{Network, Start, start},
+    container::{Joined, Network, Ordered, Start, joined, start},
     extract::Cache,
     launcher::message::{Order, Program},
     memory::MemoryLimit,
@@ -42,7 +42,8 @@ impl NamespaceRuntime {
             cache: Cache::open(folder.join(ROOTS)).map_err(text)?,
             spawner: Spawner::start().map_err(text)?,
         };
-        match start(runtime.plain(&runtime.orders(None, None))).await {
+        let nothing = Joined::default();
+        match start(runtime.plain(&runtime.orders(None, nothing, None))).await {
             Ok(container) => {
                 container.exited().await;
                 Ok(runtime)
@@ -52,18 +53,25 @@ impl NamespaceRuntime {
     }
 
     /// One for each stage of the launcher.
-    fn orders(&self, rootfs: Option<PathBuf>, program: Option<Program>) -> [Order; 2] {
+    fn orders(&self, rootfs: Option<PathBuf>, joined: Joined, program: Option<Program>) -> [Ordered; 2] {
         let server = rustix::process::getpid().as_raw_pid();
-        [Order::Enclose { server }, Order::Init { folder: self.folder.clone(), rootfs, program }]
+        let Joined { spaces, volumes, folders } = joined;
+        let join = !spaces.is_empty();
+        let init = Order::Init { folder: self.folder.clone(), rootfs, joined: join, volumes, program };
+        [
+            Ordered { order: Order::Enclose { server, join }, descriptors: spaces },
+            Ordered { order: init, descriptors: folders },
+        ]
     }
 
     /// The start of a container that nobody reads.
-    fn plain<'start>(&'start self, orders: &'start [Order]) -> Start<'start> {
+    fn plain<'start>(&'start self, orders: &'start [Ordered]) -> Start<'start> {
         Start {
             spawner: &self.spawner,
             launcher: &self.launcher,
             instance: &self.instance,
             orders,
+            lends: None,
             output: mpsc::channel(1).0,
             scratch: None,
             network: Network::Own,
@@ -92,8 +100,10 @@ impl Runtime for NamespaceRuntime {
         let root = self.cache.root_of(&launch.image).await?;
         let memory = launch.memory.and_then(|bytes| MemoryLimit::create(&self.instance, &launch.id, bytes));
         let rootfs = Path::new(ROOTS).join(root.file_name().unwrap_or_default());
-        let orders = self.orders(Some(rootfs), Some(program));
-        let container = start(Start { output: launch.output, memory, ..self.plain(&orders) }).await?;
+        let joined = joined(&launch.company, launch.mounts)?;
+        let orders = self.orders(Some(rootfs), joined, Some(program));
+        let lends = launch.company.lends();
+        let container = start(Start { output: launch.output, memory, lends, ..self.plain(&orders) }).await?;
         Ok(Arc::new(container))
     }
 }

@@ -77,7 +77,7 @@ async fn there_is_no_way_out_of_the_network() {
 async fn what_listens_on_loopback_alone_cannot_be_reached() {
     let bench = bench().await;
     let mut running = bench.start(&["serve-loopback", "lines"]).await;
-    let open = bench.launch(&["serve"], |launch| launch.port = 80).await.unwrap();
+    let open = bench.launch(&["serve"], |launch| launch.port = Some(80)).await.unwrap();
     // The other container listens on a port below 1024: it tells that time enough has passed for this one.
     let connected = async {
         loop {

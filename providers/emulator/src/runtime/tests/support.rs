@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     image::{Blob, Image, ImageConfig, Layer},
-    runtime::{EngineSockets, Exit, Instance, Launch, LaunchError, Line, Runtime, RuntimeKind, choose, sweep},
+    runtime::{Company, EngineSockets, Exit, Instance, Launch, LaunchError, Line, Runtime, RuntimeKind, choose, sweep},
 };
 
 /// Far more than anything here takes.
@@ -219,9 +219,11 @@ impl Bench {
             args: arguments.iter().map(|&word| word.to_owned()).collect(),
             env: Vec::new(),
             working_dir: None,
-            port: 8080,
-            probe_port: None,
+            port: Some(8080),
+            reached: Vec::new(),
             memory: None,
+            mounts: Vec::new(),
+            company: Company::Nobody,
             output,
         };
         change(&mut launch);

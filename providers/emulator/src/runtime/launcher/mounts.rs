@@ -1,0 +1,149 @@
+//! Mounts volumes in a container's root. Folders that several containers mount are made by the first one's launcher,
+//! which hands out copies of the mount as descriptors: a mount namespace cannot be looked into from another one.
+use std::{
+    collections::HashMap,
+    ffi::CString,
+    fs::{self, OpenOptions, Permissions},
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::CWD,
+    mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
+};
+
+use super::{
+    Failure,
+    message::{Reason, Volumes},
+};
+use crate::runtime::{
+    extract::{Missing, Place, Tree, WalkError, names},
+    mount::{Content, Lend, Mount, MountedFile},
+};
+
+const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+
+/// A container's volumes, with what came along.
+#[derive(Debug)]
+pub(in crate::runtime) struct Wanted {
+    mounts: Vec<Mount>,
+    lends: Option<Vec<Lend>>,
+    /// Copies of the mount of a folder, by its name.
+    folders: HashMap<String, Vec<OwnedFd>>,
+}
+
+impl Wanted {
+    pub(in crate::runtime) fn of(volumes: Volumes, descriptors: Vec<OwnedFd>) -> Self {
+        let Volumes { mounts, given, lends } = volumes;
+        let mut folders: HashMap<String, Vec<OwnedFd>> = HashMap::new();
+        for (name, descriptor) in given.into_iter().zip(descriptors) {
+            folders.entry(name).or_default().push(descriptor);
+        }
+        Self { mounts, lends, folders }
+    }
+
+    /// Whether other containers may join this one.
+    pub(in crate::runtime) fn is_shared(&self) -> bool {
+        self.lends.is_some()
+    }
+
+    /// Whether nothing is to be mounted.
+    pub(in crate::runtime) fn is_empty(&self) -> bool {
+        self.mounts.is_empty() && self.lends.iter().all(Vec::is_empty)
+    }
+
+    /// Makes the folders that are lent, and copies of their mounts: for this container, and those for others, which it
+    /// answers in the order of the lends. `place` is a folder to mount on meanwhile.
+    pub(in crate::runtime) fn lend(&mut self, place: &Path) -> Result<Vec<OwnedFd>, Failure> {
+        let mut others = Vec::new();
+        for Lend { name, size, copies } in self.lends.iter().flatten() {
+            let failed = |error: io::Error| Failure::host(&format!("making the folder `{name}`"), error);
+            mount_folder(place, *size).map_err(failed)?;
+            // Came with Linux 5.2.
+            let copy = || {
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                rustix::mount::open_tree(CWD, place, flags).map_err(|error| failed(error.into()))
+            };
+            let own = self.mounts.iter().filter(|mount| mount.folder() == Some(name));
+            self.folders.insert(name.clone(), own.map(|_| copy()).collect::<Result<_, _>>()?);
+            for _ in 0..*copies {
+                others.push(copy()?);
+            }
+            rustix::mount::unmount(place, UnmountFlags::DETACH).map_err(|error| failed(error.into()))?;
+        }
+        Ok(others)
+    }
+
+    /// Mounts in this process's root, which is the container's, outer paths first.
+    pub(in crate::runtime) fn mount(mut self) -> Result<(), Failure> {
+        if self.mounts.is_empty() {
+            return Ok(());
+        }
+        let tree = Tree::open(Path::new("/")).map_err(|error| Failure::host("opening the root", error))?;
+        self.mounts.sort_by_key(|mount| mount.path.len());
+        for Mount { path, content } in &self.mounts {
+            let failed = |error: io::Error| Failure::host(&format!("mounting `{path}`"), error);
+            enter(&tree, path)?;
+            match content {
+                Content::Folder { name, size } => match self.folders.get_mut(name).and_then(Vec::pop) {
+                    Some(copy) => {
+                        rustix::mount::move_mount(copy, "", CWD, ".", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+                            .map_err(|error| failed(error.into()))?;
+                    }
+                    None => mount_folder(Path::new("."), *size).map_err(failed)?,
+                },
+                Content::Files(files) => {
+                    mount_memory(Path::new("."), c"mode=0755").map_err(failed)?;
+                    // Into what is mounted there now.
+                    enter(&tree, path)?;
+                    for file in files {
+                        write(file).map_err(failed)?;
+                    }
+                    let flags = PLAIN | MountFlags::BIND | MountFlags::RDONLY;
+                    rustix::mount::mount_remount(".", flags, c"").map_err(|error| failed(error.into()))?;
+                }
+            }
+        }
+        std::env::set_current_dir("/").map_err(|error| Failure::host("entering the root", error))
+    }
+}
+
+/// Anybody may write there, whoever the program runs as.
+fn mount_folder(place: &Path, size: Option<u64>) -> io::Result<()> {
+    let size = size.map_or_else(String::new, |bytes| format!(",size={bytes}"));
+    mount_memory(place, &CString::new(format!("mode=0777{size}"))?)
+}
+
+fn mount_memory(place: &Path, options: &std::ffi::CStr) -> io::Result<()> {
+    Ok(rustix::mount::mount("tmpfs", place, "tmpfs", PLAIN, options)?)
+}
+
+/// Below the current folder.
+fn write(MountedFile { path, bytes, mode }: &MountedFile) -> io::Result<()> {
+    let path = Path::new(path);
+    if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
+        fs::create_dir_all(parent)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(&bytes.0)?;
+    file.set_permissions(Permissions::from_mode(*mode))
+}
+
+fn enter(tree: &Tree, path: &str) -> Result<(), Failure> {
+    let place = folder_in(tree, path)?;
+    rustix::process::fchdir(place.descriptor().as_fd())
+        .map_err(|error| Failure::host("entering a folder of the root", error))
+}
+
+/// A folder of the image, made when it is missing. The image may have a link there, which stays inside.
+pub(in crate::runtime) fn folder_in<'tree>(tree: &'tree Tree, path: &str) -> Result<Place<'tree>, Failure> {
+    let image = |text: String| Failure { reason: Reason::Image, text };
+    let names = names(path.as_bytes()).map_err(|error| image(error.to_string()))?;
+    tree.folder(&names, Missing::Create, &mut |_, _| {}).map_err(|error| match error {
+        WalkError::Host(error) => Failure::host(&format!("making `/{}`", path.trim_start_matches('/')), error),
+        _ => image(format!("`/{}` of the image is no folder", path.trim_start_matches('/'))),
+    })
+}
