@@ -1,7 +1,7 @@
-//! One container and its owner, as a process of its own: the tests kill it, run it as another user, and take
-//! its rights away. `owner KIND FOLDER LAUNCHER INSTANCE LAYER DIGEST ARGUMENT…`, where KIND is `any` or a
-//! runtime, and LAYER is a tar archive with `/app`. Says what it reaches line by line, and stops the container at
-//! the end of its stdin.
+//! Two containers of one instance and their owner, as a process of its own: the tests kill it, run it as another
+//! user, and take its rights away. `owner KIND FOLDER LAUNCHER INSTANCE LAYER DIGEST ARGUMENT…`, where KIND is `any` or
+//! a runtime, and LAYER is a tar archive with `/app`. Says what it reaches line by line, and stops them at the end of
+//! its stdin.
 #[expect(dead_code, reason = "the modules are the library's own, and this program uses a part of them")]
 #[path = "../src/image.rs"]
 mod image;
@@ -77,21 +77,25 @@ async fn own(
     let runtime =
         choose(kind, folder, launcher, instance, &EngineSockets::default()).await.map_err(|error| error.to_string())?;
     say(&format!("runtime: {}", runtime.kind()));
-    let launch = Launch {
-        id: "one".to_owned(),
-        image,
+    let launch = |id: &str, args: Vec<String>, company: Company| Launch {
+        id: id.to_owned(),
+        image: image.clone(),
         command: Vec::new(),
-        args: arguments.to_vec(),
+        args,
         env: Vec::new(),
         working_dir: None,
-        port: Some(80),
+        port: matches!(company, Company::First(_)).then_some(80),
         reached: Vec::new(),
         memory: None,
         mounts: Vec::new(),
-        company: Company::Nobody,
+        company,
         output: mpsc::channel(1).0,
     };
-    let container = runtime.launch(launch).await.map_err(|error| format!("{error:?}"))?;
+    let failed = |error| format!("{error:?}");
+    let container =
+        runtime.launch(launch("one", arguments.to_vec(), Company::First(Vec::new()))).await.map_err(failed)?;
+    let words = ["stubborn", "daemon", "wait"].map(str::to_owned).to_vec();
+    let beside = runtime.launch(launch("two", words, Company::Joins(container.clone()))).await.map_err(failed)?;
     let mut stream = loop {
         match container.connect(80).await {
             Ok(stream) => break stream,
@@ -105,6 +109,7 @@ async fn own(
     say(&format!("answer: {answer}"));
     let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
     end.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    beside.stop(Duration::ZERO).await;
     say(&format!("exit: {:?}", container.stop(Duration::from_secs(10)).await));
     Ok(())
 }

@@ -43,7 +43,10 @@ impl Control {
                 self.socket.async_io(Interest::READABLE, || message::receive::<Event>(self.socket.as_fd())).await;
             match received {
                 Ok(Some((Event::Connected { id }, sockets))) => {
-                    self.answer(id, sockets.into_iter().next().ok_or_else(|| io::Error::other("no socket came with the answer")));
+                    self.answer(
+                        id,
+                        sockets.into_iter().next().ok_or_else(|| io::Error::other("no socket came with the answer")),
+                    );
                 }
                 Ok(Some((Event::Refused { id, errno }, _))) => {
                     self.answer(id, Err(io::Error::from_raw_os_error(errno)));

@@ -153,9 +153,16 @@ impl Starter {
             args: texts("args"),
             env,
             working_dir: container["workingDir"].as_str().map(str::to_owned),
-            port: template::port(&self.template),
-            probe_port: container.get("startupProbe").and_then(Probe::parse).map(|probe| probe.port()),
+            port: Some(template::port(&self.template)),
+            reached: container
+                .get("startupProbe")
+                .and_then(Probe::parse)
+                .map(|probe| probe.port())
+                .into_iter()
+                .collect(),
             memory: self.memory(),
+            mounts: Vec::new(),
+            company: crate::runtime::Company::Nobody,
             output,
         }
     }

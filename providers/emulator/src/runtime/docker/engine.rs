@@ -193,8 +193,7 @@ fn body(plan: Plan) -> ContainerCreateBody {
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         // Without capabilities only this opens ports below 1024.
-        sysctls: alone
-            .then(|| HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
+        sysctls: alone.then(|| HashMap::from([("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())])),
         ..HostConfig::default()
     };
     ContainerCreateBody {

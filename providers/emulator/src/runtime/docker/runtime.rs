@@ -88,7 +88,8 @@ impl DockerRuntime {
             Company::Joins(first) => {
                 let any: &dyn Any = &**first;
                 let first = any.downcast_ref::<Container>();
-                let first = first.ok_or_else(|| LaunchError::Host("the container to join is another engine's".to_owned()))?;
+                let first =
+                    first.ok_or_else(|| LaunchError::Host("the container to join is another engine's".to_owned()))?;
                 return Ok((Some(first.id().to_owned()), first.shared()));
             }
         };
@@ -139,7 +140,13 @@ impl Runtime for DockerRuntime {
             arguments: program.arguments.clone(),
             environment: program.environment.clone(),
             working_dir: program.working_dir.clone(),
-            ports: launch.port.into_iter().chain(launch.reached.iter().copied()).collect::<BTreeSet<_>>().into_iter().collect(),
+            ports: launch
+                .port
+                .into_iter()
+                .chain(launch.reached.iter().copied())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             mounts: volumes::mounts(&launch.mounts, shared.lent.as_deref()),
             joins,
             memory: launch.memory,

@@ -109,6 +109,7 @@ async fn images_are_never_removed_by_force() {
         let fake = Fake::new(move |request| match request {
             "GET /version" => version(),
             request if request.starts_with("GET /containers/json") => now(200, json!([])),
+            request if request.starts_with("GET /volumes") => now(200, json!({ "Volumes": [] })),
             request if request.starts_with("GET /images/json") => {
                 now(200, json!([image("localhost/carrack-x:1"), image("localhost/carrack-xy:1"), image("other:1")]))
             }

@@ -36,7 +36,8 @@ impl Lent {
         let mut lent = Self { docker: docker.clone(), volumes: HashMap::new() };
         for Lend { name, size, .. } in lends {
             let size = size.map_or_else(String::new, |bytes| format!(",size={bytes}"));
-            let options = [("type", "tmpfs".to_owned()), ("device", "tmpfs".to_owned()), ("o", format!("mode=0777{size}"))];
+            let options =
+                [("type", "tmpfs".to_owned()), ("device", "tmpfs".to_owned()), ("o", format!("mode=0777{size}"))];
             let volume = format!("carrack-{}", uuid::Uuid::new_v4().simple());
             let request = VolumeCreateRequest {
                 name: Some(volume.clone()),

@@ -140,11 +140,7 @@ pub(in crate::runtime) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Sends an order in a memory file, with what comes along: an environment may be longer than a message.
-pub(in crate::runtime) fn send_order(
-    socket: BorrowedFd<'_>,
-    order: &Order,
-    descriptors: &[OwnedFd],
-) -> io::Result<()> {
+pub(in crate::runtime) fn send_order(socket: BorrowedFd<'_>, order: &Order, descriptors: &[OwnedFd]) -> io::Result<()> {
     let file = File::from(rustix::fs::memfd_create("order", MemfdFlags::CLOEXEC)?);
     let mut writer = BufWriter::new(&file);
     serde_json::to_writer(&mut writer, order)?;
@@ -243,7 +239,12 @@ mod tests {
             environment: vec![("LONG".to_owned(), "x".repeat(1 << 20))],
             working_dir: "/".to_owned(),
         };
-        let order = Order::Supervise { root: PathBuf::from("/r"), chroot: false, volumes: Volumes::default(), program: Some(program) };
+        let order = Order::Supervise {
+            root: PathBuf::from("/r"),
+            chroot: false,
+            volumes: Volumes::default(),
+            program: Some(program),
+        };
         let (reader, _writer) = std::io::pipe().unwrap();
         send_order(server.as_fd(), &order, &[reader.into()]).unwrap();
         let (received, descriptors) = receive_order(launcher.as_fd()).unwrap().unwrap();

@@ -39,6 +39,8 @@ macro_rules! for_each_runtime {
     };
 }
 
+pub(super) use for_each_runtime;
+
 for_each_runtime!(
     it_answers_and_stops,
     it_has_a_session_of_its_own,

@@ -2,7 +2,7 @@
 use std::{fs, time::Duration};
 
 use super::support::{Bench, File, image};
-use crate::runtime::{LaunchError, RuntimeKind};
+use crate::runtime::{Company, Content, LaunchError, Lend, Mount, RuntimeKind};
 
 async fn bench() -> Bench {
     Bench::new(RuntimeKind::Namespace).await
@@ -42,6 +42,51 @@ async fn no_descriptor_comes_along() {
         assert!(link.starts_with("socket:") || link.starts_with("/proc/"), "{links}");
     }
     running.instance.stop(Duration::ZERO).await;
+}
+
+/// Descriptors of namespaces and mounts travel to both containers of an instance; their programs get none.
+#[tokio::test]
+async fn no_descriptor_comes_along_with_company() {
+    let bench = bench().await;
+    let mount = |path: &str| Mount {
+        path: path.to_owned(),
+        content: Content::Folder { name: "shared".to_owned(), size: None },
+    };
+    let lends = vec![Lend { name: "shared".to_owned(), size: None, copies: 1 }];
+    let base = bench
+        .launch(&["serve"], |launch| {
+            launch.company = Company::First(lends);
+            launch.mounts = vec![mount("/one")];
+        })
+        .await
+        .unwrap();
+    let side = bench
+        .launch(&["serve-at-9090"], |launch| {
+            launch.company = Company::Joins(base.instance.clone());
+            launch.mounts = vec![mount("/two")];
+        })
+        .await
+        .unwrap();
+    for links in [base.ask("links /proc/self/fd").await, side.ask_at(9090, "links /proc/self/fd").await] {
+        assert!(links.starts_with("/dev/null pipe:"), "{links}");
+        for link in links.split(' ').skip(3) {
+            assert!(link.starts_with("socket:") || link.starts_with("/proc/"), "{links}");
+        }
+    }
+    let spaces = |links: String| -> Vec<String> {
+        let kept = |link: &&str| link.starts_with("net:") || link.starts_with("user:");
+        links.split(' ').filter(kept).map(str::to_owned).collect()
+    };
+    let own = spaces(base.ask("links /proc/self/ns").await);
+    assert_eq!(own, spaces(side.ask_at(9090, "links /proc/self/ns").await));
+    assert_eq!(own.len(), 2, "{own:?}");
+    let processes = side.ask_at(9090, "list /proc").await;
+    let processes: Vec<&str> = processes.split(' ').filter(|name| name.parse::<u32>().is_ok()).collect();
+    assert_eq!(processes.len(), 2, "not the other container's: {processes:?}");
+    side.assert_no_rights_at(9090).await;
+    base.instance.stop(Duration::ZERO).await;
+    side.instance.stop(Duration::ZERO).await;
+    bench.assert_nothing_is_left();
 }
 
 #[tokio::test]

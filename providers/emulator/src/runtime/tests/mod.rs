@@ -3,6 +3,7 @@
 //! They use the examples `launcher` and `owner`, which `cargo test` builds beside them. With a filter or `--lib` it
 //! does not: `cargo build --examples` does.
 mod behaviour;
+mod company;
 #[cfg(feature = "engine-tests")]
 mod engine;
 mod hostile_layers;

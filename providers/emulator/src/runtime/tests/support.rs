@@ -267,7 +267,11 @@ pub(super) struct Running {
 impl Running {
     /// No capabilities, and no way to new ones.
     pub(super) async fn assert_no_rights(&self) {
-        let status = self.ask("read /proc/self/status").await;
+        self.assert_no_rights_at(8080).await;
+    }
+
+    pub(super) async fn assert_no_rights_at(&self, port: u16) {
+        let status = self.ask_at(port, "read /proc/self/status").await;
         for line in ["CapPrm", "CapEff", "CapBnd", "CapInh", "CapAmb"] {
             assert!(status.contains(&format!("{line}:\t0000000000000000")), "{status}");
         }
@@ -276,9 +280,13 @@ impl Running {
 
     /// The program's answer to one line, as soon as it listens.
     pub(super) async fn ask(&self, line: &str) -> String {
+        self.ask_at(8080, line).await
+    }
+
+    pub(super) async fn ask_at(&self, port: u16, line: &str) -> String {
         let connected = async {
             loop {
-                match self.instance.connect(8080).await {
+                match self.instance.connect(port).await {
                     Ok(stream) => return stream,
                     // There is no other sign that a program listens than that it does.
                     Err(_) => sleep(Duration::from_millis(5)).await,

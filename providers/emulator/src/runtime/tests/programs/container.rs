@@ -25,8 +25,11 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     for argument in &arguments[1..] {
         match argument.as_str() {
-            "serve" => serve("0.0.0.0"),
-            "serve-loopback" => serve("127.0.0.1"),
+            "serve" => serve("0.0.0.0", &told_port()),
+            "serve-loopback" => serve("127.0.0.1", &told_port()),
+            "wait" => loop {
+                unsafe { pause() };
+            },
             "graceful" => drop(unsafe { signal(TERM, leave_with_3 as *const () as usize) }),
             "stubborn" => drop(unsafe { signal(TERM, IGNORE) }),
             "crash" => std::process::abort(),
@@ -54,16 +57,18 @@ fn main() {
                     unsafe { _exit(0) };
                 }
             }
+            word if word.starts_with("serve-at-") => serve("0.0.0.0", &word["serve-at-".len()..]),
             number => std::process::exit(number.parse().expect("a known word or an exit code")),
         }
     }
 }
 
-fn serve(address: &str) {
-    let port: u16 = std::env::var("PORT")
-        .expect("PORT")
-        .parse()
-        .expect("a port");
+fn told_port() -> String {
+    std::env::var("PORT").expect("PORT")
+}
+
+fn serve(address: &str, port: &str) {
+    let port: u16 = port.parse().expect("a port");
     for stream in TcpListener::bind((address, port))
         .expect("the port is free")
         .incoming()
@@ -129,8 +134,25 @@ fn answer(mut stream: TcpStream) {
             std::time::Duration::from_secs(2),
         )
         .map_or_else(|error| format!("error: {error}"), |_| "ok".to_owned()),
+        ["relay", address, ..] => {
+            let rest = words[2..].join(" ");
+            relay(address, &rest).unwrap_or_else(|error| format!("error: {error}"))
+        }
+        ["mode", path] => std::fs::metadata(path).map_or_else(
+            |error| format!("error: {error}"),
+            |found| format!("{:04o}", std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o7777),
+        ),
         ["exit", code] => std::process::exit(code.parse().expect("a code")),
         _ => "what?".to_owned(),
     };
     stream.write_all(text.as_bytes()).expect("the answer");
+}
+
+/// Another one's answer.
+fn relay(address: &str, line: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer)?;
+    Ok(answer)
 }
