@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use crate::runtime::{Exit, Instance};
+use crate::runtime::Instance;
 
 /// Between SIGTERM and SIGKILL: <https://cloud.google.com/run/docs/container-contract#instance-shutdown>
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
@@ -24,8 +24,6 @@ pub(crate) struct Started {
     pub(crate) instance: Arc<dyn Instance>,
     /// Inside the container.
     pub(crate) port: u16,
-    /// By which whoever started it knows it.
-    pub(crate) id: u128,
 }
 
 /// How a backend gets its instance.
@@ -33,8 +31,6 @@ pub(crate) struct Started {
 pub(crate) trait Start: fmt::Debug + Send + Sync {
     /// Starts one and waits until it listens. When `cancelled` it leaves nothing behind.
     async fn start(&self, cancelled: CancellationToken) -> Result<Started, String>;
-    /// The instance with this id ended by itself; another one may run already.
-    fn died(&self, id: u128, exit: Exit);
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +78,6 @@ pub(crate) struct Serving {
     pub(crate) client: Client,
     instance: Arc<dyn Instance>,
     ended: AtomicBool,
-    stopping: AtomicBool,
 }
 
 /// One request; the instance stays until it is dropped.
@@ -180,12 +175,11 @@ impl Backend {
     }
 
     fn watch(self: &Arc<Self>, started: Started) -> Arc<Serving> {
-        let Started { instance, port, id } = started;
+        let Started { instance, port } = started;
         let serving = Arc::new(Serving {
             client: Client::new(instance.clone(), port, self.settings.http2),
             instance: instance.clone(),
             ended: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
         });
         self.living.send_modify(|count| *count += 1);
         {
@@ -195,11 +189,8 @@ impl Backend {
         }
         let (backend, watched) = (self.clone(), serving.clone());
         tokio::spawn(async move {
-            let exit = instance.exited().await;
+            instance.exited().await;
             watched.ended.store(true, Ordering::Release);
-            if !watched.stopping.load(Ordering::Acquire) {
-                backend.start.died(id, exit);
-            }
             backend.living.send_modify(|count| *count -= 1);
         });
         serving
@@ -280,7 +271,6 @@ impl Serving {
     }
 
     async fn stop(&self, grace: Duration) {
-        self.stopping.store(true, Ordering::Release);
         self.instance.stop(grace).await;
     }
 }

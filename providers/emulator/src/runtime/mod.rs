@@ -178,10 +178,10 @@ pub(crate) struct Exit {
 
 impl Exit {
     /// What is told of a container of which nothing else is known: its launcher was killed, its engine has gone.
-    const KILLED: Self = Self::signal(Signal::KILL.as_raw());
+    pub(crate) const KILLED: Self = Self::signal(Signal::KILL.as_raw());
 
     /// The end that a container's task tells. One that the server took along when it went down tells none.
-    async fn told(exit: &watch::Receiver<Option<Self>>) -> Self {
+    pub(crate) async fn told(exit: &watch::Receiver<Option<Self>>) -> Self {
         let mut exit = exit.clone();
         match exit.wait_for(Option::is_some).await.map(|exit| *exit) {
             Ok(Some(exit)) => exit,

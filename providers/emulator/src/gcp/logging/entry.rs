@@ -42,9 +42,9 @@ impl Severity {
     }
 }
 
-/// Whose entry it is; cheap to copy.
+/// Whose entry it is, and which container's when there are several; cheap to copy.
 #[derive(Clone, Debug)]
-pub(crate) struct Source(Arc<Instance>);
+pub(crate) struct Source(Arc<Instance>, Option<Arc<str>>);
 
 #[derive(Debug)]
 struct Instance {
@@ -62,11 +62,12 @@ impl Source {
     /// The instance that has this id.
     pub(crate) fn of(key: &Key, revision: Option<&str>, id: u128) -> Self {
         let revision = revision.unwrap_or_default().to_owned();
-        Self(Arc::new(Instance { key: key.clone(), revision, id }))
+        Self(Arc::new(Instance { key: key.clone(), revision, id }), None)
     }
 
-    pub(crate) fn id(&self) -> u128 {
-        self.0.id
+    /// The same instance's, of one of its containers.
+    pub(crate) fn of_container(&self, name: Option<&str>) -> Self {
+        Self(self.0.clone(), name.map(Arc::from))
     }
 
     pub(super) fn key(&self) -> &Key {
@@ -147,7 +148,11 @@ impl Record {
                 },
             }),
         );
-        set("labels", json!({ "instanceId": format!("{id:032x}") }));
+        let mut labels = json!({ "instanceId": format!("{id:032x}") });
+        if let Some(container) = &self.source.1 {
+            labels["container_name"] = json!(**container);
+        }
+        set("labels", labels);
         set("insertId", json!(format!("{:024x}", self.id >> 32)));
         set("timestamp", json!(nanoseconds(self.at)));
         set("receiveTimestamp", json!(nanoseconds(self.at)));

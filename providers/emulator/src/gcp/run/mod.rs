@@ -4,6 +4,7 @@
 mod bring_up;
 pub(crate) mod condition;
 mod etag;
+pub(crate) mod group;
 pub(crate) mod image;
 mod interfere;
 mod knative;
@@ -13,6 +14,7 @@ mod operations;
 mod owner;
 mod policy;
 mod probe;
+pub(crate) mod pull;
 mod resources;
 mod revision;
 mod revisions;

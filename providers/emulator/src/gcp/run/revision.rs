@@ -25,7 +25,8 @@ pub(crate) struct Revision {
     /// As the service had it, without a revision's name.
     pub(crate) template: Value,
     pub(crate) state: State,
-    pub(crate) digest: Option<String>,
+    /// Of each container's image, its name by digest; as many as were found.
+    pub(crate) digests: Vec<String>,
     pub(crate) cancelled: CancellationToken,
     uid: Uuid,
     created: Timestamp,
@@ -56,7 +57,7 @@ impl Revision {
             generation,
             template: unnamed(&spec["template"]),
             state: State::Pending,
-            digest: None,
+            digests: Vec::new(),
             cancelled,
             uid: Uuid::new_v4(),
             created: now,
@@ -132,11 +133,15 @@ impl Revision {
             State::Ready(_) => value["observedGeneration"] = json!("1"),
             State::Failed(_) => {}
         }
-        if let Some(digest) = &self.digest {
-            value["containerStatuses"] = json!([{ "imageDigest": digest }]);
-            if let Some(name) = self.template["containers"][0].get("name") {
-                value["containerStatuses"][0]["name"] = name.clone();
-            }
+        if !self.digests.is_empty() {
+            let status = |(index, digest): (usize, &String)| {
+                let mut status = json!({ "imageDigest": digest });
+                if let Some(name) = self.template["containers"][index].get("name") {
+                    status["name"] = name.clone();
+                }
+                status
+            };
+            value["containerStatuses"] = self.digests.iter().enumerate().map(status).collect();
         }
         value
     }

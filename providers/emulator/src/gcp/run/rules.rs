@@ -2,6 +2,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
+    group,
     names::{Key, is_revision, is_tag},
     resources,
     template::ingress_index,
@@ -84,6 +85,7 @@ impl Rules<'_> {
         for (index, container) in containers.iter().enumerate() {
             self.container(&format!("template.containers[{index}]"), container)?;
         }
+        group::check("template", template)?;
         let seconds = template["timeout"].as_str().and_then(duration_seconds).unwrap_or(0.0);
         if !(1.0..=MAX_TIMEOUT_SECONDS).contains(&seconds) {
             return Err(invalid("template.timeout", "must be between 1 and 3600 seconds."));

@@ -7,6 +7,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::runtime::Exit;
 
 /// Each start waits for a permit; cancelled or not, it comes up.
 #[derive(Debug)]
@@ -30,10 +31,8 @@ impl Start for Stubborn {
         self.begun.send(cancelled).map_err(|error| error.to_string())?;
         self.permits.acquire().await.map_err(|error| error.to_string())?.forget();
         let instance = Arc::new(Still { ended: CancellationToken::new(), stopped: self.stopped.clone() });
-        Ok(Started { instance, port: 1, id: 0 })
+        Ok(Started { instance, port: 1 })
     }
-
-    fn died(&self, _: u128, _: Exit) {}
 }
 
 #[async_trait]
