@@ -12,16 +12,20 @@ pub enum Service {
     Run,
     ArtifactRegistry,
     Logging,
+    SecretManager,
+    ServiceUsage,
     Iam,
     CloudResourceManager,
     Registry,
 }
 
 impl Service {
-    const ALL: [(&str, Self); 6] = [
+    const ALL: [(&str, Self); 8] = [
         ("run", Self::Run),
         ("artifactregistry", Self::ArtifactRegistry),
         ("logging", Self::Logging),
+        ("secretmanager", Self::SecretManager),
+        ("serviceusage", Self::ServiceUsage),
         ("iam", Self::Iam),
         ("cloudresourcemanager", Self::CloudResourceManager),
         ("registry", Self::Registry),
@@ -254,6 +258,7 @@ mod tests {
             ("run.googleapis.com", Some(Service::Run)),
             ("us-central1-run.googleapis.com", Some(Service::Run)),
             ("artifactregistry.googleapis.com", Some(Service::ArtifactRegistry)),
+            ("secretmanager.googleapis.com", Some(Service::SecretManager)),
             ("registry.googleapis.com", None),
             ("gcr.io", None),
         ] {

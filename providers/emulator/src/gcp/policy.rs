@@ -68,7 +68,13 @@ pub(crate) fn replace(current: &Value, given: &Value) -> Result<Value, Status> {
             }
         }
     }
-    let mut policy = json!({ "version": 1, "etag": STANDARD.encode(fastrand::u64(..).to_be_bytes()) });
+    // https://cloud.google.com/iam/help/conditions/policies
+    let conditional = bindings.iter().any(|binding| binding.get("condition").is_some());
+    if conditional && given["version"] != 3 {
+        return Err(Status::invalid("A policy with conditional role bindings must specify version 3."));
+    }
+    let version = if conditional { 3 } else { 1 };
+    let mut policy = json!({ "version": version, "etag": STANDARD.encode(fastrand::u64(..).to_be_bytes()) });
     if !bindings.is_empty() {
         policy["bindings"] = json!(bindings);
     }
@@ -85,6 +91,12 @@ mod tests {
         let public = json!([{ "role": "roles/run.invoker", "members": ["allUsers"] }]);
         let policy = replace(&current, &json!({ "etag": "ACAB", "bindings": public })).expect("current");
         assert_eq!(policy["bindings"], public);
+        assert_eq!(policy["version"], 1);
+        let conditional =
+            json!([{ "role": "roles/x", "members": ["allUsers"], "condition": { "expression": "true" } }]);
+        assert!(replace(&policy, &json!({ "bindings": conditional, "version": 1 })).is_err());
+        let version = |policy: Value| policy["version"].clone();
+        assert_eq!(replace(&policy, &json!({ "bindings": conditional, "version": 3 })).map(version), Ok(json!(3)));
         let stale = replace(&policy, &json!({ "etag": "ACAB" })).expect_err("stale");
         assert_eq!(stale.code, Code::Aborted);
         for wrong in [json!([{ "role": "x", "members": [] }]), json!([{ "role": "roles/x", "members": ["me"] }])] {

@@ -53,7 +53,7 @@ struct Add {
     /// What a call meets
     #[arg(value_name = "FAULT")]
     fault: Fault,
-    /// Only calls of this API (`run`, `artifactregistry`, `logging`, `registry`)
+    /// Only calls of this API (`run`, `artifactregistry`, `logging`, `secretmanager`, `registry`)
     #[arg(long, value_name = "NAME")]
     service: Option<Service>,
     /// Only calls with this HTTP method

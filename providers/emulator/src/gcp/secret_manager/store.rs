@@ -74,6 +74,16 @@ pub(super) fn now() -> Timestamp {
     now.round(Unit::Microsecond).unwrap_or(now)
 }
 
+/// With no, three or six digits after the point: <https://protobuf.dev/programming-guides/json/>
+pub(super) fn time(at: Timestamp) -> String {
+    let micros = at.subsec_microsecond() + at.subsec_millisecond() * 1_000;
+    match (micros % 1_000, micros) {
+        (_, 0) => format!("{at:.0}"),
+        (0, _) => format!("{at:.3}"),
+        _ => format!("{at:.6}"),
+    }
+}
+
 impl Secrets {
     /// What time ends has ended for whoever looks.
     pub(super) fn lock(&self) -> MutexGuard<'_, Store> {
@@ -197,10 +207,10 @@ impl Secret {
     pub(super) fn render(&self) -> Value {
         let mut value = Value::Object(self.fields.clone());
         value["name"] = json!(self.name);
-        value["createTime"] = json!(self.created.to_string());
+        value["createTime"] = json!(time(self.created));
         value["etag"] = json!(self.etag);
         if let Some(end) = self.expires {
-            value["expireTime"] = json!(end.to_string());
+            value["expireTime"] = json!(time(end));
         }
         value
     }
@@ -212,7 +222,7 @@ impl Secret {
         };
         let mut value = json!({
             "name": format!("{}/versions/{number}", self.name),
-            "createTime": version.created.to_string(),
+            "createTime": time(version.created),
             "state": version.content.state(),
             "replicationStatus": self.replication_status(),
             "etag": version.etag,
@@ -221,10 +231,10 @@ impl Secret {
             value["clientSpecifiedPayloadChecksum"] = json!(true);
         }
         if let Content::Destroyed(at) = version.content {
-            value["destroyTime"] = json!(at.to_string());
+            value["destroyTime"] = json!(time(at));
         }
         if let Some(due) = version.scheduled {
-            value["scheduledDestroyTime"] = json!(due.to_string());
+            value["scheduledDestroyTime"] = json!(time(due));
         }
         value
     }
@@ -279,11 +289,18 @@ mod tests {
         assert_eq!(store.find(&name()).expect("there").versions[0].content.state(), "DISABLED");
         store.pass(later(10));
         let secret = store.find(&name()).expect("there");
-        assert_eq!(secret.render_version(1)["destroyTime"], json!(later(10).to_string()));
+        assert_eq!(secret.render_version(1)["destroyTime"], json!(time(later(10))));
         assert_eq!(secret.render_version(1).get("scheduledDestroyTime"), None);
         assert_eq!(secret.versions[1].content.state(), "DISABLED");
         store.pass(later(60));
         assert_eq!(store.find(&name()).expect_err("gone").message, "Secret [projects/1/secrets/s] not found.");
+    }
+
+    #[test]
+    fn times_are_as_exact_as_they_need_to_be() {
+        for text in ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.600Z", "2026-01-02T03:04:05.678900Z"] {
+            assert_eq!(time(text.parse().expect("a time")), text);
+        }
     }
 
     #[test]
