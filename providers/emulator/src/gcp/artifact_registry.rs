@@ -13,6 +13,7 @@ use super::{
     operations::Operations,
     policy, repository_policy,
     status::{Code, Status},
+    time::stamp,
 };
 
 /// <https://cloud.google.com/artifact-registry/docs/repositories/create-repos>
@@ -116,7 +117,7 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
         return Err(Status::new(Code::Unimplemented, "The local cloud has only standard repositories."));
     }
     let name = format!("{parent}/repositories/{id}");
-    let now = Timestamp::now().to_string();
+    let now = stamp(Timestamp::now());
     let mut repository = call.body.clone();
     for (field, value) in [
         ("name", json!(name)),

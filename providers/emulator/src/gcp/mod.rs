@@ -15,4 +15,5 @@ pub(crate) mod schema;
 pub(crate) mod secret_manager;
 mod service_usage;
 pub(crate) mod status;
+pub(crate) mod time;
 mod validate;

@@ -2,7 +2,10 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::gcp::status::{Code, Status};
+use crate::gcp::{
+    status::{Code, Status},
+    time::stamp,
+};
 
 /// Why a revision does not serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl Since {
     }
 
     pub(crate) fn render(&self, kind: &str) -> Value {
-        let mut value = json!({ "type": kind, "lastTransitionTime": self.at.to_string() });
+        let mut value = json!({ "type": kind, "lastTransitionTime": stamp(self.at) });
         match &self.condition {
             Condition::Reconciling => value["state"] = json!("CONDITION_RECONCILING"),
             Condition::Succeeded => value["state"] = json!("CONDITION_SUCCEEDED"),

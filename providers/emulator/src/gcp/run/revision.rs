@@ -12,7 +12,7 @@ use super::{
     names::Key,
     template,
 };
-use crate::router::Backend;
+use crate::{gcp::time::stamp, router::Backend};
 
 /// In a template and not in a revision.
 const TEMPLATE_ONLY: [&str; 4] = ["revision", "healthCheckDisabled", "sandboxes", "ambientNetworking"];
@@ -112,8 +112,8 @@ impl Revision {
         value["name"] = json!(key.revision(&self.name));
         value["uid"] = json!(self.uid.to_string());
         value["generation"] = json!("1");
-        value["createTime"] = json!(self.created.to_string());
-        value["updateTime"] = json!(self.updated.to_string());
+        value["createTime"] = json!(stamp(self.created));
+        value["updateTime"] = json!(stamp(self.updated));
         value["creator"] = json!(self.creator);
         value["launchStage"] = self.launch_stage.clone();
         value["service"] = json!(key.service);

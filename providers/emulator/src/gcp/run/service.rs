@@ -20,7 +20,7 @@ use super::{
     template,
 };
 use crate::{
-    gcp::policy,
+    gcp::{policy, time::stamp},
     router::{Entry, Front, Routes},
 };
 
@@ -218,8 +218,8 @@ impl State {
         set("name", json!(key.to_string()));
         set("uid", json!(self.uid.to_string()));
         set("generation", json!(self.generation.to_string()));
-        set("createTime", json!(self.created.to_string()));
-        set("updateTime", json!(self.updated.to_string()));
+        set("createTime", json!(stamp(self.created)));
+        set("updateTime", json!(stamp(self.updated)));
         set("creator", json!(self.creator));
         set("lastModifier", json!(self.last_modifier));
         set("etag", json!(etag::render(self.version())));
@@ -228,7 +228,7 @@ impl State {
             [self.routes_ready.render("RoutesReady"), self.configurations_ready.render("ConfigurationsReady")];
         set("conditions", json!(conditions));
         if let Some(deleted) = self.deleted {
-            set("deleteTime", json!(deleted.to_string()));
+            set("deleteTime", json!(stamp(deleted)));
         }
         if self.reconciling {
             set("reconciling", json!(true));
