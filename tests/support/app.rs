@@ -1,10 +1,11 @@
 //! A program for tests, compiled by them: it does what its environment says.
 //! `EXIT=N` ends with N at once, `EAT=MIB` first takes so much memory; `LISTEN` and `LISTEN_PORT` are the address to
-//! listen on, which `QUIET` leaves unsaid; `STATUS` and `SAY` are what it answers.
+//! listen on, which `QUIET` leaves unsaid; `STATUS` and `SAY` are what it answers. `READ` is a file to answer with
+//! instead, `ASK` the address of a neighbour, whose answer goes before.
 use std::{
     env,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 
 fn main() {
@@ -29,10 +30,11 @@ fn main() {
         Err(_) => println!("listening on port {port}"),
     }
     let status = var("STATUS", "200 OK");
-    let answer = format!("{} from {}\n", var("SAY", "hello"), var("K_REVISION", "nowhere"));
+    let asks = env::var_os("READ").is_some() || env::var_os("ASK").is_some();
+    let fixed = (!asks).then(answer);
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
-        let (answer, status) = (answer.clone(), status.clone());
+        let (fixed, status) = (fixed.clone(), status.clone());
         std::thread::spawn(move || {
             let mut request = Vec::new();
             let mut buffer = [0; 4096];
@@ -44,6 +46,7 @@ fn main() {
                 // Requests have no body here; what follows the blank line is the next one.
                 while let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
                     request.drain(..end + 4);
+                    let answer = fixed.clone().unwrap_or_else(answer);
                     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", answer.len());
                     if stream.write_all((head + &answer).as_bytes()).is_err() {
                         return;
@@ -51,5 +54,35 @@ fn main() {
                 }
             }
         });
+    }
+}
+
+fn answer() -> String {
+    let var = |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
+    let said = match env::var("READ") {
+        Ok(path) => std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{path}: {error}")),
+        Err(_) => var("SAY", "hello"),
+    };
+    let before = env::var("ASK").map(|address| ask(&address).unwrap_or_else(|error| format!("{address}: {error}\n")));
+    format!("{}{said} from {}\n", before.unwrap_or_default(), var("K_REVISION", "nowhere"))
+}
+
+/// The body of what answers there.
+fn ask(address: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: neighbour\r\n\r\n")?;
+    let mut answer = String::new();
+    let mut buffer = [0; 4096];
+    // It says how long it is, and keeps the connection.
+    loop {
+        let count = stream.read(&mut buffer)?;
+        answer += &String::from_utf8_lossy(&buffer[..count]);
+        let Some((head, body)) = answer.split_once("\r\n\r\n") else {
+            if count == 0 { return Ok(answer) } else { continue }
+        };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        if count == 0 || body.len() >= length.unwrap_or(usize::MAX) {
+            return Ok(body.to_owned());
+        }
     }
 }
