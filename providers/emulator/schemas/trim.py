@@ -35,6 +35,7 @@ SERVED = {
         "run.projects.locations.configurations.",
         "run.projects.locations.routes.",
         "run.projects.locations.jobs.",
+        "run.projects.locations.operations.",
     ),
     "secretmanager.v1": ("secretmanager.projects.secrets.",),
     "serviceusage.v1": ("serviceusage.services.get",),

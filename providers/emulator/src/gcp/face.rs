@@ -142,7 +142,7 @@ impl Face {
 
     async fn dispatch(&self, id: &str, call: &Call<'_>) -> Result<Value, Status> {
         if (call.api, call.version) == ("run.googleapis.com", "v1") {
-            return run::handle_knative(&self.run, call, id);
+            return run::handle_knative(&self.run, call, id).await;
         }
         if id == "serviceusage.services.get" {
             return service_usage::get(call);

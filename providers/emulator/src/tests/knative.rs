@@ -136,6 +136,34 @@ async fn nothing_is_kept_of_a_dry_run_and_a_delete_ends_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operation_ends_with_the_service_also_when_it_failed() {
+    let local = Local::start();
+    let wait = async |service: &Value| {
+        let id = service["metadata"]["annotations"]["run.googleapis.com/operation-id"].as_str().expect("an id");
+        let path = format!("/v1/projects/local/locations/us-central1/operations/{id}:wait");
+        let (status, operation) = local.call(Method::POST, &path, Some(json!({ "timeout": "30s" }))).await;
+        assert_eq!((status, &operation["done"]), (200, &json!(true)), "{operation:#}");
+        operation
+    };
+    let (_, made) = regional(&local, Method::POST, "/services", Some(service(&json!({})))).await;
+    let done = wait(&made).await;
+    assert_eq!(done["response"]["kind"], "Service");
+    assert_eq!(done["response"]["status"]["conditions"][0]["status"], "True", "{done:#}");
+    let (_, mut live) = regional(&local, Method::GET, "/services/hello", None).await;
+    live["spec"]["template"]["spec"]["containers"][0]["image"] =
+        json!("us-central1-docker.pkg.dev/local/apps/missing:v1");
+    let (_, changed) = regional(&local, Method::PUT, "/services/hello", Some(live)).await;
+    let failed = wait(&changed).await;
+    assert_eq!(failed.get("error"), None, "{failed:#}");
+    let ready = &failed["response"]["status"]["conditions"][0];
+    assert_eq!(ready["status"], "False");
+    assert!(
+        ready["message"].as_str().is_some_and(|text| text.contains("is not ready and cannot serve traffic. Image")),
+        "{ready}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_v1_does_not_know_is_refused() {
     let local = Local::start();
     let refused = async |body: Value| {

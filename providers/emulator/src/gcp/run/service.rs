@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(super) configurations_ready: Since,
     pub(super) policy: Value,
     pub(super) pending: Vec<Pending>,
+    /// The last change's.
+    pub(super) operation: Option<String>,
     main: Option<Front>,
     tags: BTreeMap<String, Front>,
 }
@@ -121,6 +123,7 @@ impl Service {
             configurations_ready: Since::now(Condition::Reconciling),
             policy: policy::empty(),
             pending: Vec::new(),
+            operation: None,
             main: None,
             tags: BTreeMap::new(),
         };

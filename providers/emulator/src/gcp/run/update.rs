@@ -68,6 +68,7 @@ pub(super) fn apply(service: &Arc<Service>, state: &mut State, change: Change) -
     }
     let operation = service.parts.operations.begin(&service.key.parent(), typed(state.render(&service.key)));
     let name = operation["name"].as_str().unwrap_or_default().to_owned();
+    state.operation = Some(name.clone());
     state.pending.push(Pending { operation: name, revision: cut });
     // The operation pends until somebody looks at the service again.
     let settled = service.clone();

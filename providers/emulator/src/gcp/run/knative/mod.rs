@@ -8,11 +8,13 @@
 //! | `annotations` | fields of v2 that are annotations in v1 |
 //! | `container`, `volume`, `template` | what a revision is made of, both ways |
 //! | `service`, `revision` | the resources, with the configuration and the route behind a service |
+//! | `operation` | what a client waits for |
 //! | `condition`, `metadata`, `selector` | what all resources share |
 mod annotations;
 mod condition;
 mod container;
 mod metadata;
+mod operation;
 mod revision;
 mod selector;
 mod service;
@@ -23,10 +25,10 @@ mod volume;
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::{
-    metadata::{deleting, dry, list},
+    metadata::{deleting, dry, list, short},
     revision::Placed,
 };
 use super::{
@@ -43,7 +45,7 @@ use crate::gcp::{
 };
 
 /// `id` is a method of v1, by namespace or by project and location: the path's parameters are the same three.
-pub(crate) fn handle(store: &Arc<Store>, call: &Call<'_>, id: &str) -> Result<Value, Status> {
+pub(crate) async fn handle(store: &Arc<Store>, call: &Call<'_>, id: &str) -> Result<Value, Status> {
     let method = id.strip_prefix("run.namespaces.").or_else(|| id.strip_prefix("run.projects.locations."));
     match method.and_then(|method| method.split_once('.')) {
         Some(("services", "create")) => create(store, call),
@@ -51,11 +53,11 @@ pub(crate) fn handle(store: &Arc<Store>, call: &Call<'_>, id: &str) -> Result<Va
         Some(("services", "delete")) => delete(store, call),
         Some(("services", "get")) => {
             let service = services::find(store, call, "run.services.get")?;
-            let state = service.state();
-            Ok(service::from_v2(&service.key, &state.as_set(&service.key)))
+            Ok(service::from_v2(&service.key, &source(&service)))
         }
         Some(("services", "list")) => all(store, call, "run.services.list", &service::KIND, service::from_v2),
         Some(("services", verb)) => policy::handle(store, call, verb),
+        Some(("operations", verb)) => operation::handle(store, call, verb).await,
         Some(("configurations", verb)) => view(store, call, verb, &revision::CONFIGURATION, revision::configuration),
         Some(("routes", verb)) => view(store, call, verb, &revision::ROUTE, revision::route),
         Some(("revisions", verb)) => revisions(store, call, verb),
@@ -87,10 +89,20 @@ fn replace(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
     Ok(service::from_v2(&key, &answered(store, &key, operation)))
 }
 
+/// The service as v2 has it, and its last operation.
+fn source(service: &Service) -> Value {
+    let state = service.state();
+    let mut source = state.as_set(&service.key);
+    if let Some(operation) = &state.operation {
+        source[service::OPERATION] = json!(short(&json!(operation)));
+    }
+    source
+}
+
 /// The service that an operation is about: as it is now, or as it would be.
 fn answered(store: &Store, key: &Key, mut operation: Value) -> Value {
     match store.find(key) {
-        Ok(service) if operation.get("done").is_none() => service.state().as_set(key),
+        Ok(service) if operation.get("done").is_none() => source(&service),
         _ => operation["metadata"].take(),
     }
 }
@@ -134,7 +146,7 @@ fn all(
     call.authorize(permission, &call.parent())?;
     let mut found: Vec<_> = here(store, call)
         .map(|service| {
-            let source = service.state().as_set(&service.key);
+            let source = source(&service);
             (source["createTime"].to_string(), from_v2(&service.key, &source))
         })
         .collect();
@@ -156,8 +168,7 @@ fn view(store: &Store, call: &Call<'_>, verb: &str, kind: &metadata::Kind, from_
         "list" => all(store, call, &permission, kind, from_v2),
         "get" => {
             let service = services::find(store, call, &permission)?;
-            let source = service.state().as_set(&service.key);
-            Ok(from_v2(&service.key, &source))
+            Ok(from_v2(&service.key, &source(&service)))
         }
         _ => Err(unimplemented()),
     }

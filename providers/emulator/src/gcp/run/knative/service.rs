@@ -14,6 +14,8 @@ const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
 const REVISION: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
 /// Whether the policy for binary authorization is the project's.
 const AUTHORIZATION: &str = "run.googleapis.com/binary-authorization";
+/// Where the last operation's id is kept in the source, which v2 does not tell.
+pub(super) const OPERATION: &str = "operation";
 /// What a v2 service has and v1 no word for: a change by v1 leaves it as it is.
 const UNSPOKEN: [&str; 4] = ["functionalType", "iapEnabled", "multiRegionSettings", "sshEnabled"];
 
@@ -82,6 +84,9 @@ pub(super) fn from_v2(key: &Key, source: &Value) -> Value {
     let ingress = annotations.get("run.googleapis.com/ingress").cloned();
     if let Some(ingress) = ingress {
         annotations.insert("run.googleapis.com/ingress-status".to_owned(), ingress);
+    }
+    if let Some(operation) = source.get(OPERATION) {
+        annotations.insert("run.googleapis.com/operation-id".to_owned(), operation.clone());
     }
     if let Some(urls) = source.get("urls") {
         annotations.insert("run.googleapis.com/urls".to_owned(), json!(urls.to_string()));
