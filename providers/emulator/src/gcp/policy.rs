@@ -3,6 +3,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
+    base64_field,
     call::Call,
     status::{Code, Status},
 };
@@ -47,7 +48,7 @@ pub(crate) fn gives(policy: &Value, roles: &[&str], members: &[&str]) -> bool {
 /// The new policy, unless its etag is not the current one's.
 pub(crate) fn replace(current: &Value, given: &Value) -> Result<Value, Status> {
     if let Some(etag) = given["etag"].as_str()
-        && current["etag"] != etag
+        && current["etag"].as_str().and_then(base64_field::decode) != base64_field::decode(etag)
     {
         return Err(Status::new(
             Code::Aborted,
@@ -97,6 +98,7 @@ mod tests {
         assert!(replace(&policy, &json!({ "bindings": conditional, "version": 1 })).is_err());
         let version = |policy: Value| policy["version"].clone();
         assert_eq!(replace(&policy, &json!({ "bindings": conditional, "version": 3 })).map(version), Ok(json!(3)));
+        assert!(replace(&json!({ "etag": "+/8=" }), &json!({ "etag": "-_8=" })).is_ok(), "the same bytes");
         let stale = replace(&policy, &json!({ "etag": "ACAB" })).expect_err("stale");
         assert_eq!(stale.code, Code::Aborted);
         for wrong in [json!([{ "role": "x", "members": [] }]), json!([{ "role": "roles/x", "members": ["me"] }])] {
