@@ -232,4 +232,4 @@ pub(crate) trait Instance: Any + fmt::Debug + Send + Sync {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

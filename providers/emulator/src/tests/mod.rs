@@ -5,6 +5,7 @@ mod deploy;
 mod faces;
 mod faults;
 mod harness;
+mod instances;
 mod knative;
 mod races;
 mod recording;

@@ -11,4 +11,4 @@ mod isolation;
 mod layers;
 mod owner;
 mod place;
-mod support;
+pub(crate) mod support;

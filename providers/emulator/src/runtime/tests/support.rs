@@ -176,15 +176,15 @@ fn engines(_: RuntimeKind) -> EngineSockets {
 
 /// A runtime in a folder of its own, with an image of the static program.
 #[derive(Debug)]
-pub(super) struct Bench {
+pub(crate) struct Bench {
     pub(super) folder: tempfile::TempDir,
     pub(super) instance: String,
-    pub(super) runtime: Arc<dyn Runtime>,
-    pub(super) image: Image,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) image: Image,
 }
 
 impl Bench {
-    pub(super) async fn new(kind: RuntimeKind) -> Self {
+    pub(crate) async fn new(kind: RuntimeKind) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let instance = uuid::Uuid::new_v4().to_string();
         let engines = engines(kind);
@@ -232,7 +232,7 @@ impl Bench {
     }
 
     /// Every process of this bench is gone; says which are not.
-    pub(super) fn assert_nothing_is_left(&self) {
+    pub(crate) fn assert_nothing_is_left(&self) {
         assert_eq!(sweep(&self.instance, Duration::ZERO), 0, "processes are left");
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(self.folder.path().to_str().unwrap()), "{mounts}");
@@ -240,6 +240,11 @@ impl Bench {
             .map_or_else(|_| Vec::new(), |entries| entries.map(|entry| entry.unwrap().path()).collect());
         assert!(containers.is_empty(), "{containers:?}");
     }
+}
+
+/// Whether no process of a bench is left.
+pub(crate) fn is_empty(bench: &Bench) -> bool {
+    crate::runtime::sweep::find(&bench.instance).is_empty()
 }
 
 /// Also when a test fails: an engine outlives it.

@@ -27,6 +27,7 @@ fn main() {
         match argument.as_str() {
             "serve" => serve("0.0.0.0", &told_port()),
             "serve-loopback" => serve("127.0.0.1", &told_port()),
+            "late" => std::thread::sleep(std::time::Duration::from_millis(700)),
             "wait" => loop {
                 unsafe { pause() };
             },
@@ -80,11 +81,26 @@ fn serve(address: &str, port: &str) {
 
 fn answer(mut stream: TcpStream) {
     let mut line = String::new();
-    BufReader::new(stream.try_clone().expect("a copy"))
-        .read_line(&mut line)
-        .expect("a line");
+    let mut reader = BufReader::new(stream.try_clone().expect("a copy"));
+    reader.read_line(&mut line).expect("a line");
+    // Over HTTP the words are the path, with `+` between them.
+    let Some(path) = line.strip_prefix("GET /").and_then(|rest| rest.split(' ').next()) else {
+        stream.write_all(text(&line).as_bytes()).expect("the answer");
+        return;
+    };
+    let answer = text(&path.replace('+', " "));
+    let mut header = String::new();
+    while reader.read_line(&mut header).expect("a header") > 2 {
+        header.clear();
+    }
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+    stream.write_all(head.as_bytes()).expect("the head");
+    stream.write_all(answer.as_bytes()).expect("the answer");
+}
+
+fn text(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let text = match words[..] {
+    match words[..] {
         ["hello"] => "hello".to_owned(),
         ["env"] => std::env::vars()
             .map(|(name, value)| format!("{name}={value}\n"))
@@ -144,8 +160,7 @@ fn answer(mut stream: TcpStream) {
         ),
         ["exit", code] => std::process::exit(code.parse().expect("a code")),
         _ => "what?".to_owned(),
-    };
-    stream.write_all(text.as_bytes()).expect("the answer");
+    }
 }
 
 /// Another one's answer.
