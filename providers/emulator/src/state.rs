@@ -112,6 +112,7 @@ impl Cloud {
                 documents: Documents::load()?,
                 iam: iam.clone(),
                 projects,
+                jobs: Arc::new(run::Jobs::new(parts.clone())),
                 run: Arc::new(run::Store::new(parts)),
                 repositories,
                 secrets,
@@ -132,9 +133,10 @@ impl Cloud {
         })
     }
 
-    /// As freshly started: no service, secret, image, repository, log, principal or fault; nothing runs.
+    /// As freshly started: no service, job, secret, image, repository, log, principal or fault; nothing runs.
     pub(crate) async fn reset(&self) -> io::Result<()> {
         self.faults.clear(None);
+        self.google.jobs.clear().await;
         self.google.run.clear().await;
         self.google.repositories.clear();
         self.google.secrets.clear();

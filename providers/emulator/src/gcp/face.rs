@@ -79,6 +79,7 @@ pub(crate) struct Face {
     pub(crate) iam: Arc<Iam>,
     pub(crate) projects: Arc<Projects>,
     pub(crate) run: Arc<run::Store>,
+    pub(crate) jobs: Arc<run::Jobs>,
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) logs: Arc<Logs>,
@@ -142,7 +143,10 @@ impl Face {
 
     async fn dispatch(&self, id: &str, call: &Call<'_>) -> Result<Value, Status> {
         if (call.api, call.version) == ("run.googleapis.com", "v1") {
-            return run::handle_knative(&self.run, call, id).await;
+            return match id.rsplit('.').nth(1) {
+                Some("jobs" | "executions" | "tasks") => run::handle_knative_jobs(&self.jobs, call, id),
+                _ => run::handle_knative(&self.run, call, id).await,
+            };
         }
         if id == "serviceusage.services.get" {
             return service_usage::get(call);
@@ -157,6 +161,9 @@ impl Face {
             return secret_manager::handle(&self.secrets, call, method);
         }
         let method = id.strip_prefix("run.projects.locations.").unwrap_or_default();
+        if method.starts_with("jobs.") {
+            return run::handle_job(&self.jobs, call, method);
+        }
         match method.rsplit_once('.') {
             Some(("services", verb @ ("getIamPolicy" | "setIamPolicy" | "testIamPermissions"))) => {
                 run::handle_policy(&self.run, call, verb)

@@ -14,8 +14,14 @@ use super::{
 
 /// Fields that are part of a `oneof`, or `optional`, where an empty value is still a value.
 /// <https://cloud.google.com/run/docs/reference/rest/v2/Container#EnvVar>
-const PRESENT_WHEN_EMPTY: [(&str, &str); 3] =
-    [("GoogleCloudRunV2EnvVar", "value"), ("EnvVar", "value"), ("SecretPayload", "dataCrc32c")];
+const PRESENT_WHEN_EMPTY: [(&str, &str); 5] = [
+    ("GoogleCloudRunV2EnvVar", "value"),
+    ("EnvVar", "value"),
+    ("SecretPayload", "dataCrc32c"),
+    // `oneof retries`: https://github.com/googleapis/googleapis/blob/master/google/cloud/run/v2/task_template.proto
+    ("GoogleCloudRunV2TaskTemplate", "maxRetries"),
+    ("TaskSpec", "maxRetries"),
+];
 /// Google's texts repeat what is wrong. Of this message it could be a secret's value, so here they do not.
 const SECRET: &str = "AddSecretVersionRequest";
 

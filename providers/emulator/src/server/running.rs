@@ -170,12 +170,14 @@ impl Running {
     /// instance.
     pub async fn shutdown(self) -> Result<(), String> {
         self.closed.cancel();
+        self.cloud.google.jobs.clear().await;
         self.cloud.google.run.clear().await;
         for face in self.faces {
             // It ends by itself, or was ended with the process.
             let _ = face.await;
         }
         // What a last request made before its face was closed.
+        self.cloud.google.jobs.clear().await;
         self.cloud.google.run.clear().await;
         self.cloud.clear_runtime().await
     }

@@ -95,6 +95,10 @@ impl Runtime for FakeRuntime {
             Arc::new(FakeInstance { port: port.clone(), stop: stop.clone(), exited, refused: self.refused.clone() });
         match launch.args.first().map(String::as_str) {
             Some("noexec") => return Err(LaunchError::Exec("no such file".to_owned())),
+            Some("task") => {
+                tokio::spawn(self.task(launch, sender, stop));
+                return Ok(instance);
+            }
             Some("exit") => {
                 say(Stream::Stderr, "oh no");
                 let _ = sender.send(Some(Exit::code(1)));
@@ -148,6 +152,43 @@ impl Runtime for FakeRuntime {
             let _ = sender.send(Some(end));
         });
         Ok(instance)
+    }
+}
+
+impl FakeRuntime {
+    /// A container that does something and ends. The second argument says how.
+    fn task(
+        &self,
+        launch: Launch,
+        ended: watch::Sender<Option<Exit>>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (running, gate) = (self.running.clone(), self.gate.clone());
+        running.fetch_add(1, Ordering::SeqCst);
+        async move {
+            let variable =
+                |name: &str| launch.env.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value.as_str());
+            let attempt = variable("CLOUD_RUN_TASK_ATTEMPT");
+            let code = match launch.args.get(1).map(String::as_str) {
+                Some("env") => {
+                    let lines: Vec<_> = launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                    let _ = launch.output.send(Line { stream: Stream::Stdout, text: lines.join(" ") }).await;
+                    0
+                }
+                Some("fail") => 3,
+                // Only the first attempt fails.
+                Some("flaky") => i32::from(attempt == "0"),
+                // Only the second task fails.
+                Some("second") => i32::from(variable("CLOUD_RUN_TASK_INDEX") == "1"),
+                Some("gated") => tokio::select! {
+                    () = gate.cancelled() => 0,
+                    () = stop.cancelled() => 143,
+                },
+                _ => 0,
+            };
+            running.fetch_sub(1, Ordering::SeqCst);
+            let _ = ended.send(Some(Exit::code(code)));
+        }
     }
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::{gcp::run::names::Key, router::Served};
+use crate::{
+    gcp::run::{jobs::names::JobKey, names::Key},
+    router::Served,
+};
 
 /// <https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#LogSeverity>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,15 +45,38 @@ impl Severity {
     }
 }
 
+/// What an entry belongs to, and is kept with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    Service(Key),
+    Job(JobKey),
+}
+
+impl Owner {
+    pub(super) fn project(&self) -> &str {
+        match self {
+            Self::Service(key) => &key.project,
+            Self::Job(key) => &key.project,
+        }
+    }
+}
+
 /// Whose entry it is, and which container's when there are several; cheap to copy.
 #[derive(Clone, Debug)]
 pub(crate) struct Source(Arc<Instance>, Option<Arc<str>>);
 
 #[derive(Debug)]
 struct Instance {
-    key: Key,
-    revision: String,
+    owner: Owner,
+    part: Part,
     id: u128,
+}
+
+/// Which part of its owner an instance is of.
+#[derive(Debug)]
+enum Part {
+    Revision(String),
+    Attempt { execution: String, task: u32, attempt: u32 },
 }
 
 impl Source {
@@ -61,8 +87,14 @@ impl Source {
 
     /// The instance that has this id.
     pub(crate) fn of(key: &Key, revision: Option<&str>, id: u128) -> Self {
-        let revision = revision.unwrap_or_default().to_owned();
-        Self(Arc::new(Instance { key: key.clone(), revision, id }), None)
+        let part = Part::Revision(revision.unwrap_or_default().to_owned());
+        Self(Arc::new(Instance { owner: Owner::Service(key.clone()), part, id }), None)
+    }
+
+    /// One attempt at one task of an execution.
+    pub(crate) fn attempt(key: &JobKey, execution: &str, task: u32, attempt: u32) -> Self {
+        let part = Part::Attempt { execution: execution.to_owned(), task, attempt };
+        Self(Arc::new(Instance { owner: Owner::Job(key.clone()), part, id: fastrand::u128(..) }), None)
     }
 
     /// The same instance's, of one of its containers.
@@ -70,8 +102,48 @@ impl Source {
         Self(self.0.clone(), name.map(Arc::from))
     }
 
-    pub(super) fn key(&self) -> &Key {
-        &self.0.key
+    pub(super) fn owner(&self) -> &Owner {
+        &self.0.owner
+    }
+}
+
+impl Instance {
+    /// <https://cloud.google.com/logging/docs/api/v2/resource-list>
+    fn resource(&self) -> Value {
+        match &self.owner {
+            Owner::Service(Key { project, location, service }) => json!({
+                "type": "cloud_run_revision",
+                "labels": {
+                    "project_id": project,
+                    "location": location,
+                    "service_name": service,
+                    "configuration_name": service,
+                    "revision_name": self.revision(),
+                },
+            }),
+            Owner::Job(JobKey { project, location, job }) => json!({
+                "type": "cloud_run_job",
+                "labels": { "project_id": project, "location": location, "job_name": job },
+            }),
+        }
+    }
+
+    /// Empty when no revision took a request.
+    fn revision(&self) -> &str {
+        match &self.part {
+            Part::Revision(revision) => revision,
+            Part::Attempt { .. } => "",
+        }
+    }
+
+    fn labels(&self) -> Value {
+        let mut labels = json!({ "instanceId": format!("{:032x}", self.id) });
+        if let Part::Attempt { execution, task, attempt } = &self.part {
+            labels["run.googleapis.com/execution_name"] = json!(execution);
+            labels["run.googleapis.com/task_index"] = json!(task.to_string());
+            labels["run.googleapis.com/task_attempt"] = json!(attempt.to_string());
+        }
+        labels
     }
 }
 
@@ -98,6 +170,10 @@ pub(super) enum What {
 impl Record {
     pub(super) fn now(source: Source, what: What) -> Self {
         Self { source, at: Timestamp::now(), id: fastrand::u128(..), what }
+    }
+
+    pub(super) fn owner(&self) -> &Owner {
+        self.source.owner()
     }
 
     /// About what it takes in memory.
@@ -131,24 +207,13 @@ impl Record {
 
     /// What every entry has.
     fn frame(&self, log: &str, severity: Severity) -> Map<String, Value> {
-        let Instance { key: Key { project, location, service }, revision, id } = &*self.source.0;
+        let instance = &*self.source.0;
+        let project = instance.owner.project();
         let mut entry = Map::new();
         let mut set = |name: &str, value: Value| entry.insert(name.to_owned(), value);
         set("logName", json!(format!("projects/{project}/logs/run.googleapis.com%2F{log}")));
-        set(
-            "resource",
-            json!({
-                "type": "cloud_run_revision",
-                "labels": {
-                    "project_id": project,
-                    "location": location,
-                    "service_name": service,
-                    "configuration_name": service,
-                    "revision_name": revision,
-                },
-            }),
-        );
-        let mut labels = json!({ "instanceId": format!("{id:032x}") });
+        set("resource", instance.resource());
+        let mut labels = instance.labels();
         if let Some(container) = &self.source.1 {
             labels["container_name"] = json!(**container);
         }
@@ -197,7 +262,7 @@ impl Record {
             }
         }
         entry.insert("httpRequest".to_owned(), request);
-        let project = &self.source.key().project;
+        let project = self.source.owner().project();
         entry.insert("trace".to_owned(), json!(format!("projects/{project}/traces/{}", served.trace)));
         if let Some(text) = &served.trouble {
             entry.insert("textPayload".to_owned(), json!(text));
@@ -264,6 +329,18 @@ mod tests {
         assert_eq!(entry["resource"]["labels"]["revision_name"], "hello-00001-abc");
         assert_eq!(entry["timestamp"].as_str().map(str::len), Some("2026-01-01T00:00:00.000000000Z".len()));
         assert_eq!(line(false, "[1]")["textPayload"], "[1]");
+    }
+
+    #[test]
+    fn lines_of_a_task_are_a_jobs() {
+        let key = JobKey { project: "p".to_owned(), location: "us-central1".to_owned(), job: "nightly".to_owned() };
+        let what = What::Line { stderr: false, text: "done".to_owned() };
+        let entry = Record::now(Source::attempt(&key, "nightly-x7k2p", 2, 1), what).entry();
+        let labels = json!({ "project_id": "p", "location": "us-central1", "job_name": "nightly" });
+        assert_eq!(entry["resource"], json!({ "type": "cloud_run_job", "labels": labels }));
+        assert_eq!(entry["labels"]["run.googleapis.com/execution_name"], "nightly-x7k2p");
+        assert_eq!(entry["labels"]["run.googleapis.com/task_index"], "2");
+        assert_eq!(entry["labels"]["run.googleapis.com/task_attempt"], "1");
     }
 
     #[test]

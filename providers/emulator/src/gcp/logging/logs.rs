@@ -1,4 +1,4 @@
-//! The entries, for each service the latest ones.
+//! The entries, for each service and each job the latest ones.
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -6,10 +6,10 @@ use std::{
 
 use serde_json::Value;
 
-use super::entry::{Record, Severity, Source, What};
+use super::entry::{Owner, Record, Severity, Source, What};
 use crate::{gcp::run::names::Key, router::Served};
 
-/// For each service, of what it wrote and of what it answered.
+/// For each service and each job, of what it wrote and of what it answered.
 const KEPT: usize = 10_000;
 /// Of the same: a line may have 64 KiB.
 const KEPT_BYTES: usize = 16 << 20;
@@ -22,7 +22,7 @@ pub(crate) struct Logs(Mutex<Store>);
 #[derive(Debug, Default)]
 struct Store {
     count: u64,
-    services: BTreeMap<Key, Kept>,
+    owners: BTreeMap<Owner, Kept>,
 }
 
 /// Apart, so that many requests push no line of a container out.
@@ -73,26 +73,26 @@ impl Logs {
     /// What a container wrote.
     pub(crate) fn line(&self, source: &Source, stderr: bool, text: &str) {
         let record = Record::now(source.clone(), What::Line { stderr, text: text.to_owned() });
-        self.add(record, source.key(), |kept| &mut kept.lines);
+        self.add(record, |kept| &mut kept.lines);
     }
 
     /// What happened to a container.
     pub(crate) fn system(&self, source: &Source, severity: Severity, text: &str) {
         let record = Record::now(source.clone(), What::System { severity, text: text.to_owned() });
-        self.add(record, source.key(), |kept| &mut kept.lines);
+        self.add(record, |kept| &mut kept.lines);
     }
 
     pub(crate) fn request(&self, key: &Key, served: Served) {
         let source = Source::new(key, served.backend.as_deref());
-        self.add(Record::now(source, What::Request(Box::new(served))), key, |kept| &mut kept.requests);
+        self.add(Record::now(source, What::Request(Box::new(served))), |kept| &mut kept.requests);
     }
 
     /// One page of the entries of a project that `takes` takes. Entries are much larger than what they are made of, so
     /// those of the page alone are kept, and of all others only the place.
     pub(super) fn page(&self, project: &str, takes: impl Fn(&Value) -> bool, wanted: &Wanted) -> Page {
         let store = self.lock();
-        let services = store.services.iter().filter(|(key, _)| key.project == project);
-        let records = services.flat_map(|(_, kept)| kept.lines.records.iter().chain(&kept.requests.records));
+        let owners = store.owners.iter().filter(|(owner, _)| owner.project() == project);
+        let records = owners.flat_map(|(_, kept)| kept.lines.records.iter().chain(&kept.requests.records));
         let records: Vec<_> = records.cloned().collect();
         drop(store);
         let mut found: Vec<(Place, Arc<Record>)> = records
@@ -130,17 +130,17 @@ impl Logs {
     }
 
     pub(crate) fn clear(&self) {
-        self.lock().services.clear();
+        self.lock().owners.clear();
     }
 
-    fn add(&self, record: Record, key: &Key, ring: fn(&mut Kept) -> &mut Ring) {
+    fn add(&self, record: Record, ring: fn(&mut Kept) -> &mut Ring) {
         let mut store = self.lock();
         store.count += 1;
         let number = store.count;
-        if !store.services.contains_key(key) {
-            store.services.insert(key.clone(), Kept::default());
+        if !store.owners.contains_key(record.owner()) {
+            store.owners.insert(record.owner().clone(), Kept::default());
         }
-        if let Some(ring) = store.services.get_mut(key).map(ring) {
+        if let Some(ring) = store.owners.get_mut(record.owner()).map(ring) {
             ring.push(number, record);
         }
     }
@@ -170,7 +170,7 @@ mod tests {
         let (logs, source) = (Logs::default(), source());
         let kept = || {
             let store = logs.lock();
-            let ring = &store.services[source.key()].lines;
+            let ring = &store.owners[source.owner()].lines;
             let bytes: usize = ring.records.iter().map(|(_, record)| record.bytes()).sum();
             assert_eq!(bytes, ring.bytes);
             (ring.records.len(), bytes)

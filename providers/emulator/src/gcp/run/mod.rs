@@ -1,4 +1,4 @@
-//! Cloud Run Admin API v2: services and their revisions, as a real deploy goes.
+//! Cloud Run Admin API v2: services and their revisions, as a real deploy goes; jobs, as they really run.
 //!
 //! A call changes what is wanted and answers at once; `bring_up` makes it true beside it; `settle` looks at both.
 mod bring_up;
@@ -7,6 +7,7 @@ mod etag;
 pub(crate) mod group;
 pub(crate) mod image;
 mod interfere;
+pub(crate) mod jobs;
 mod knative;
 mod mask;
 pub(crate) mod names;
@@ -29,7 +30,11 @@ mod template;
 mod update;
 
 pub(crate) use self::{
-    interfere::interfere, knative::handle as handle_knative, operations::handle as handle_operation, store::Store,
+    interfere::interfere,
+    jobs::{Jobs, handle as handle_job},
+    knative::{handle as handle_knative, handle_jobs as handle_knative_jobs},
+    operations::handle as handle_operation,
+    store::Store,
 };
 pub(crate) use self::{
     policy::handle as handle_policy, revisions::handle as handle_revision, services::handle as handle_service,

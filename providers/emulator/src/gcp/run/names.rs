@@ -35,11 +35,11 @@ impl Key {
     }
 
     pub(crate) fn not_found(&self) -> Status {
-        missing("SERVICE", &self.service, self)
+        missing("SERVICE", &self.service, &self.project, &self.location)
     }
 
     pub(crate) fn revision_not_found(&self, revision: &str) -> Status {
-        missing("REVISION", revision, self)
+        missing("REVISION", revision, &self.project, &self.location)
     }
 }
 
@@ -49,18 +49,14 @@ impl fmt::Display for Key {
     }
 }
 
-fn missing(kind: &str, name: &str, key: &Key) -> Status {
-    Status::new(
-        Code::NotFound,
-        format!(
-            "Resource '{name}' of kind '{kind}' in region '{}' in project '{}' does not exist.",
-            key.location, key.project
-        ),
-    )
+pub(super) fn missing(kind: &str, name: &str, project: &str, location: &str) -> Status {
+    let text =
+        format!("Resource '{name}' of kind '{kind}' in region '{location}' in project '{project}' does not exist.");
+    Status::new(Code::NotFound, text)
 }
 
 /// Lower case, digits and hyphens; a letter first, no hyphen last.
-fn is_label(name: &str, length: usize) -> bool {
+pub(super) fn is_label(name: &str, length: usize) -> bool {
     name.len() <= length
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && !name.ends_with('-')

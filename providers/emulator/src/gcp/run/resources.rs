@@ -19,11 +19,12 @@ pub(super) const SECOND_LEAST: u64 = 512;
 const CPU_MEMORY: [(u64, u64, u64); 5] =
     [(1000, 128, 4096), (2000, 128, 8192), (4000, 2048, 16_384), (6000, 4096, 24_576), (8000, 4096, 32_768)];
 
-pub(super) fn check(template: &Value) -> Result<(), Status> {
+/// `at` = where the template is in its resource.
+pub(super) fn check(at: &str, template: &Value) -> Result<(), Status> {
     let empty = Vec::new();
     let containers = template["containers"].as_array().unwrap_or(&empty);
     for (index, container) in containers.iter().enumerate() {
-        let path = format!("template.containers[{index}].resources.limits");
+        let path = format!("{at}.containers[{index}].resources.limits");
         for (name, limit) in container["resources"]["limits"].as_object().into_iter().flatten() {
             let limit = limit.as_str().unwrap_or_default();
             let readable = match name.as_str() {
@@ -45,13 +46,13 @@ pub(super) fn check(template: &Value) -> Result<(), Status> {
         }
     }
     let (Some(cpu), Some(memory)) = (cpu_millis(template), memory_bytes(template)) else {
-        return Err(invalid("template.containers.resources.limits", "Invalid value specified for cpu."));
+        return Err(invalid(&format!("{at}.containers.resources.limits"), "Invalid value specified for cpu."));
     };
     let concurrency = template["maxInstanceRequestConcurrency"].as_i64().unwrap_or(0);
     if !(0..=MAX_CONCURRENCY).contains(&concurrency) {
-        return Err(invalid("template.max_instance_request_concurrency", "must be between 0 and 1000."));
+        return Err(invalid(&format!("{at}.max_instance_request_concurrency"), "must be between 0 and 1000."));
     }
-    let path = "template.containers.resources.limits";
+    let path = format!("{at}.containers.resources.limits");
     if cpu < 1000 && concurrency > 1 {
         return Err(invalid(
             &format!("{path}.cpu"),

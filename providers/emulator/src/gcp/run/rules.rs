@@ -20,18 +20,22 @@ const MAX_TIMEOUT_SECONDS: f64 = 3600.0;
 
 /// `request` = `CreateServiceRequest` or `UpdateServiceRequest`. The defaults are filled in already.
 pub(crate) fn check(request: &str, key: &Key, spec: &Map<String, Value>) -> Result<(), Status> {
-    let rules = Rules { request, key };
+    let rules = Rules { request, resource: "service", reserved_env: &RESERVED_ENV };
     rules.service(spec)?;
     let Some(template) = spec.get("template") else {
         return Err(rules.violation("template", "required field not present."));
     };
-    rules.template(template)?;
-    rules.traffic(spec.get("traffic").unwrap_or(&Value::Null))
+    rules.template(key, template)?;
+    rules.traffic(key, spec.get("traffic").unwrap_or(&Value::Null))
 }
 
-struct Rules<'a> {
-    request: &'a str,
-    key: &'a Key,
+/// Those of one request; what a container may be is the same in a service and in a job.
+pub(super) struct Rules<'a> {
+    pub(super) request: &'a str,
+    /// `service` or `job`: the request's field that all paths are below.
+    pub(super) resource: &'static str,
+    /// The names that no variable may have.
+    pub(super) reserved_env: &'static [&'static str],
 }
 
 /// `a.b: text`, as refusals of a value are written.
@@ -43,8 +47,8 @@ pub(super) fn invalid(path: &str, text: &str) -> Status {
 }
 
 impl Rules<'_> {
-    fn violation(&self, path: &str, text: &str) -> Status {
-        invalid(&format!("Violation in {}.service.{path}", self.request), text)
+    pub(super) fn violation(&self, path: &str, text: &str) -> Status {
+        invalid(&format!("Violation in {}.{}.{path}", self.request, self.resource), text)
     }
 
     fn service(&self, spec: &Map<String, Value>) -> Result<(), Status> {
@@ -56,11 +60,11 @@ impl Rules<'_> {
         reserved(spec.get("annotations"), "annotations")
     }
 
-    fn template(&self, template: &Value) -> Result<(), Status> {
+    fn template(&self, key: &Key, template: &Value) -> Result<(), Status> {
         reserved(template.get("labels"), "template.labels")?;
         reserved(template.get("annotations"), "template.annotations")?;
         if let Some(revision) = template["revision"].as_str()
-            && !is_revision(revision, &self.key.service)
+            && !is_revision(revision, &key.service)
         {
             return Err(self.violation(
                 "template.revision",
@@ -91,7 +95,7 @@ impl Rules<'_> {
             return Err(invalid("template.timeout", "must be between 1 and 3600 seconds."));
         }
         self.scaling(template)?;
-        resources::check(template)
+        resources::check("template", template)
     }
 
     fn scaling(&self, template: &Value) -> Result<(), Status> {
@@ -105,7 +109,7 @@ impl Rules<'_> {
         Ok(())
     }
 
-    fn container(&self, path: &str, container: &Value) -> Result<(), Status> {
+    pub(super) fn container(&self, path: &str, container: &Value) -> Result<(), Status> {
         let Some(image) = container["image"].as_str() else {
             return Err(self.violation(&format!("{path}.image"), "required field not present."));
         };
@@ -149,7 +153,7 @@ impl Rules<'_> {
             if names.contains(&name) {
                 return Err(invalid(&format!("{path}.env"), &format!("Duplicate environment variable names: {name}.")));
             }
-            if RESERVED_ENV.contains(&name) {
+            if self.reserved_env.contains(&name) {
                 reserved.push(name);
             }
             let value = variable["value"].as_str().unwrap_or_default();
@@ -200,7 +204,7 @@ impl Rules<'_> {
         Ok(())
     }
 
-    fn traffic(&self, traffic: &Value) -> Result<(), Status> {
+    fn traffic(&self, key: &Key, traffic: &Value) -> Result<(), Status> {
         let empty = Vec::new();
         let targets = traffic.as_array().unwrap_or(&empty);
         let mut total = 0;
@@ -224,7 +228,7 @@ impl Rules<'_> {
                 _ => return Err(self.violation(&format!("{path}.type"), "required field not present.")),
             }
             if let Some(tag) = target["tag"].as_str() {
-                if !is_tag(tag, &self.key.service) {
+                if !is_tag(tag, &key.service) {
                     return Err(self.violation(
                         &format!("{path}.tag"),
                         "must use only lowercase letters, numbers and hyphens, begin with a letter and not end with a hyphen; tag and service together 60 characters at most.",
@@ -243,7 +247,7 @@ impl Rules<'_> {
     }
 }
 
-fn reserved(map: Option<&Value>, path: &str) -> Result<(), Status> {
+pub(super) fn reserved(map: Option<&Value>, path: &str) -> Result<(), Status> {
     let keys = map.and_then(Value::as_object).into_iter().flatten();
     for (key, _) in keys {
         let domain = key.split_once('/').map_or("", |(domain, _)| domain);

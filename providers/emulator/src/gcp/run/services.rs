@@ -202,8 +202,9 @@ pub(super) fn remove(store: &Arc<Store>, call: &Call<'_>, wanted: &Wanted<'_>) -
     Ok(operation)
 }
 
-/// <https://cloud.google.com/run/docs/reference/iam/permissions>: whoever deploys must be allowed to act as the service's account.
-fn act_as(call: &Call<'_>, spec: &Map<String, Value>) -> Result<(), Status> {
+/// <https://cloud.google.com/run/docs/reference/iam/permissions>: whoever deploys must be allowed to act as the
+/// account that `spec`'s template runs as.
+pub(super) fn act_as(call: &Call<'_>, spec: &Map<String, Value>) -> Result<(), Status> {
     let account = spec.get("template").and_then(|template| template["serviceAccount"].as_str()).unwrap_or_default();
     if call.principal.may("iam.serviceAccounts.actAs") {
         return Ok(());
@@ -221,7 +222,7 @@ fn act_as(call: &Call<'_>, spec: &Map<String, Value>) -> Result<(), Status> {
 }
 
 /// `us-central1`, `europe-west12`.
-fn is_location(location: &str) -> bool {
+pub(super) fn is_location(location: &str) -> bool {
     let place = location.trim_end_matches(|letter: char| letter.is_ascii_digit());
     place.len() < location.len()
         && place.contains('-')

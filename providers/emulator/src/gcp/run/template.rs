@@ -53,13 +53,7 @@ pub(crate) fn shown(mut template: Value) -> Value {
 fn fill_container(container: &mut Map<String, Value>, ingress: bool) {
     // Once `resources` is sent, `cpuIdle` is what was sent.
     default(container, "resources", || json!({ "cpuIdle": true }));
-    if let Some(Value::Object(resources)) = container.get_mut("resources") {
-        default(resources, "limits", || json!({}));
-        if let Some(Value::Object(limits)) = resources.get_mut("limits") {
-            default(limits, "cpu", || json!(DEFAULT_CPU));
-            default(limits, "memory", || json!(DEFAULT_MEMORY));
-        }
-    }
+    fill_limits(container);
     if ingress {
         default(container, "ports", || json!([{ "name": "http1", "containerPort": DEFAULT_PORT }]));
         if let Some(Value::Object(port)) = container.get_mut("ports").and_then(|ports| ports.get_mut(0)) {
@@ -73,6 +67,21 @@ fn fill_container(container: &mut Map<String, Value>, ingress: bool) {
             || json!({ "timeoutSeconds": 240, "periodSeconds": 240, "failureThreshold": 1, "tcpSocket": { "port": port } }),
         );
     }
+    fill_probes(container);
+}
+
+pub(super) fn fill_limits(container: &mut Map<String, Value>) {
+    default(container, "resources", || json!({}));
+    if let Some(Value::Object(resources)) = container.get_mut("resources") {
+        default(resources, "limits", || json!({}));
+        if let Some(Value::Object(limits)) = resources.get_mut("limits") {
+            default(limits, "cpu", || json!(DEFAULT_CPU));
+            default(limits, "memory", || json!(DEFAULT_MEMORY));
+        }
+    }
+}
+
+pub(super) fn fill_probes(container: &mut Map<String, Value>) {
     let port = port_of(container);
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
         if let Some(Value::Object(probe)) = container.get_mut(probe) {
@@ -96,7 +105,7 @@ fn fill_probe(probe: &mut Map<String, Value>, port: u16) {
     }
 }
 
-fn default(map: &mut Map<String, Value>, key: &str, value: impl FnOnce() -> Value) {
+pub(super) fn default(map: &mut Map<String, Value>, key: &str, value: impl FnOnce() -> Value) {
     if !map.contains_key(key) {
         map.insert(key.to_owned(), value());
     }

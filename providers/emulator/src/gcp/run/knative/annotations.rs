@@ -11,8 +11,10 @@ use crate::gcp::status::Status;
 const SYSTEM: [&str; 4] =
     ["run.googleapis.com", "cloud.googleapis.com", "serving.knative.dev", "autoscaling.knative.dev"];
 /// Written by Cloud Run: a client that sends back what it read changes nothing by them.
-const OUTPUT_ONLY: [&str; 7] = [
+const OUTPUT_ONLY: [&str; 9] = [
+    "run.googleapis.com/creator",
     "run.googleapis.com/ingress-status",
+    "run.googleapis.com/lastModifier",
     "run.googleapis.com/operation-id",
     "run.googleapis.com/startupProbeType",
     "run.googleapis.com/urls",
@@ -59,6 +61,9 @@ const BREAKGLASS: Pair = Pair(
     "binaryAuthorization.breakglassJustification",
     Form::Text,
 );
+
+const ZONES: Pair =
+    Pair("run.googleapis.com/gpu-zonal-redundancy-disabled", "gpuZonalRedundancyDisabled", Form::Switch);
 
 pub(super) const SERVICE: Pairs = &[
     CLIENT,
@@ -109,7 +114,7 @@ pub(super) const REVISION: Pairs = &[
     Pair("autoscaling.knative.dev/maxScale", "scaling.maxInstanceCount", Form::Number),
     Pair("run.googleapis.com/sessionAffinity", "sessionAffinity", Form::Switch),
     Pair("run.googleapis.com/health-check-disabled", "healthCheckDisabled", Form::Switch),
-    Pair("run.googleapis.com/gpu-zonal-redundancy-disabled", "gpuZonalRedundancyDisabled", Form::Switch),
+    ZONES,
     Pair("run.googleapis.com/encryption-key-shutdown-hours", "encryptionKeyShutdownDuration", Form::Hours),
     Pair(
         "run.googleapis.com/post-key-revocation-action-type",
@@ -117,6 +122,13 @@ pub(super) const REVISION: Pairs = &[
         Form::Words(&[("prevent-new", "PREVENT_NEW"), ("shut-down", "SHUTDOWN")]),
     ),
 ];
+
+pub(super) const JOB: Pairs = &[CLIENT, CLIENT_VERSION, LAUNCH_STAGE, BREAKGLASS];
+
+pub(super) const EXECUTION: Pairs = &[CLIENT, CLIENT_VERSION];
+
+/// v1 has them with the execution.
+pub(super) const TASK: Pairs = &[ENVIRONMENT, ENCRYPTION_KEY, CONNECTOR, EGRESS, INTERFACES, ZONES];
 
 /// The annotations of one resource; each is taken once, and Cloud Run's own that are left are refused.
 #[derive(Debug)]

@@ -5,12 +5,21 @@ use super::selector::Selector;
 use crate::gcp::{call::Call, status::Status};
 
 pub(super) const SERVING: &str = "serving.knative.dev/v1";
+/// Of what Knative does not have: jobs.
+pub(super) const RUN: &str = "run.googleapis.com/v1";
 
 /// Of which resource it is.
 pub(super) struct Kind {
     pub(super) api: &'static str,
     pub(super) name: &'static str,
     pub(super) plural: &'static str,
+}
+
+impl Kind {
+    /// `serving.knative.dev`.
+    fn group(&self) -> &'static str {
+        self.api.split('/').next().unwrap_or_default()
+    }
 }
 
 /// The metadata of a resource that v2 renders as `source`. `name` is the short one.
@@ -24,11 +33,9 @@ pub(super) fn metadata(
     mut labels: Map<String, Value>,
 ) -> Value {
     labels.insert("cloud.googleapis.com/location".to_owned(), json!(location));
-    for (annotation, field) in
-        [("serving.knative.dev/creator", "creator"), ("serving.knative.dev/lastModifier", "lastModifier")]
-    {
+    for field in ["creator", "lastModifier"] {
         if let Some(value) = source.get(field) {
-            annotations.insert(annotation.to_owned(), value.clone());
+            annotations.insert(format!("{}/{field}", kind.group()), value.clone());
         }
     }
     let mut metadata = json!({
@@ -101,6 +108,5 @@ pub(super) fn dry(call: &Call<'_>) -> Result<bool, Status> {
 
 /// The answer to a delete that has begun.
 pub(super) fn deleting(kind: &Kind, name: &str, uid: &Value) -> Value {
-    let group = kind.api.split('/').next();
-    json!({ "status": "Success", "details": { "name": name, "group": group, "kind": kind.plural, "uid": uid } })
+    json!({ "status": "Success", "details": { "name": name, "group": kind.group(), "kind": kind.plural, "uid": uid } })
 }

@@ -9,19 +9,26 @@
 //! | `container`, `volume`, `template` | what a revision is made of, both ways |
 //! | `service`, `revision` | the resources, with the configuration and the route behind a service |
 //! | `operation` | what a client waits for |
+//! | `job`, `execution`, `task`; `jobs` | the same of jobs; the calls |
 //! | `condition`, `metadata`, `selector` | what all resources share |
 mod annotations;
 mod condition;
 mod container;
+mod execution;
+mod job;
+mod jobs;
 mod metadata;
 mod operation;
 mod revision;
 mod selector;
 mod service;
+mod task;
 mod template;
 #[cfg(test)]
 mod tests;
 mod volume;
+
+pub(crate) use self::jobs::handle as handle_jobs;
 
 use std::sync::Arc;
 

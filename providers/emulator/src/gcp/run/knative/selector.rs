@@ -29,6 +29,14 @@ impl Selector {
         parts.into_iter().map(|part| requirement(part).ok_or_else(refuse)).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The only value that a label may have.
+    pub(super) fn value(&self, label: &str) -> Option<&str> {
+        self.0.iter().find_map(|Requirement { key, test }| match test {
+            Test::In(values) if key == label && values.len() == 1 => values.first().map(String::as_str),
+            _ => None,
+        })
+    }
+
     pub(super) fn takes(&self, labels: &Value) -> bool {
         self.0.iter().all(|Requirement { key, test }| {
             let value = labels[key.as_str()].as_str();
@@ -117,6 +125,8 @@ mod tests {
         ] {
             assert_eq!(Selector::parse(text).expect(text).takes(&labels), takes, "{text}");
         }
+        let selector = Selector::parse("a=b,c in (d),e in (f,g)").expect("a selector");
+        assert_eq!(["a", "c", "e", "x"].map(|label| selector.value(label)), [Some("b"), Some("d"), None, None]);
         for wrong in ["team in blue", "(a)", "a b", "team in (a", ",", "a=b,,c"] {
             assert!(Selector::parse(wrong).is_err(), "{wrong}");
         }

@@ -13,7 +13,7 @@ pub(super) const KIND: Kind = Kind { api: SERVING, name: "Service", plural: "ser
 const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
 const REVISION: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
 /// Whether the policy for binary authorization is the project's.
-const AUTHORIZATION: &str = "run.googleapis.com/binary-authorization";
+pub(super) const AUTHORIZATION: &str = "run.googleapis.com/binary-authorization";
 /// Where the last operation's id is kept in the source, which v2 does not tell.
 pub(super) const OPERATION: &str = "operation";
 /// What a v2 service has and v1 no word for: a change by v1 leaves it as it is.
