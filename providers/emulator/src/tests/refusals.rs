@@ -108,7 +108,7 @@ async fn calls_that_google_refuses() {
         (Method::GET, format!("{PARENT}/operations/none"), None, 404, "NOT_FOUND", "Operation 'none' was not found."),
         (
             Method::GET,
-            format!("{PARENT}/jobs"),
+            format!("{PARENT}/workerPools"),
             None,
             501,
             "UNIMPLEMENTED",

@@ -54,7 +54,7 @@ impl Starter {
         let source = Source::new(&self.key, Some(&self.revision));
         let log = SystemLog { logs: &self.plan.logs, source: &source };
         log.starting();
-        self.differences(log);
+        differences(&self.plan, log);
         let port = template::port(&self.plan.template);
         let containers = self.plan.template["containers"].as_array().map_or(&[][..], Vec::as_slice);
         let number = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
@@ -76,33 +76,6 @@ impl Starter {
         let variables =
             [("K_SERVICE", &self.key.service), ("K_REVISION", &self.revision), ("K_CONFIGURATION", &self.key.service)];
         variables.map(|(name, value)| (name.to_owned(), value.clone())).into()
-    }
-
-    /// What the local cloud does otherwise than Cloud Run is said, and not left out in silence.
-    fn differences(&self, log: SystemLog<'_>) {
-        let kind = self.plan.runtime.kind();
-        let mut said = BTreeSet::new();
-        for Image { os, architecture, config, .. } in &self.plan.images {
-            let user = config.user.as_ref().filter(|user| !matches!(user.as_str(), "0" | "root"));
-            if let Some(user) = user.filter(|_| !kind.heeds_user()) {
-                said.insert(format!("The local cloud runs the container as root, not as the image's user '{user}'."));
-            }
-            if (os.as_str(), architecture.as_str()) != ("linux", "amd64") {
-                said.insert(format!(
-                    "The image is for {os}/{architecture}, which only the local cloud runs: Cloud Run needs linux/amd64."
-                ));
-            }
-        }
-        if self.plan.images.len() > 1 && !kind.isolated() {
-            said.insert("The containers are not isolated: they meet on this machine's own loopback, where a sidecar's port can be taken already, and the container with the requests listens on another port than it would on Cloud Run, which its PORT says.".to_owned());
-        }
-        let mut volumes = self.plan.template["volumes"].as_array().into_iter().flatten();
-        if volumes.any(|volume| volume.get("secret").is_some()) && !kind.keeps_files_in_memory() {
-            said.insert("The container engine keeps the files of mounted secrets on its disk as long as the container is there; Cloud Run keeps them in memory.".to_owned());
-        }
-        for text in said {
-            log.warning(&text);
-        }
     }
 
     fn failure(&self, trouble: Trouble) -> Failure {
@@ -172,6 +145,33 @@ impl Starter {
             "https://console.cloud.google.com/logs/viewer?project={}&resource=cloud_run_revision/service_name/{}/revision_name/{}",
             self.key.project, self.key.service, self.revision
         )
+    }
+}
+
+/// What the local cloud does otherwise than Cloud Run is said, and not left out in silence.
+pub(super) fn differences(plan: &Plan, log: SystemLog<'_>) {
+    let kind = plan.runtime.kind();
+    let mut said = BTreeSet::new();
+    for Image { os, architecture, config, .. } in &plan.images {
+        let user = config.user.as_ref().filter(|user| !matches!(user.as_str(), "0" | "root"));
+        if let Some(user) = user.filter(|_| !kind.heeds_user()) {
+            said.insert(format!("The local cloud runs the container as root, not as the image's user '{user}'."));
+        }
+        if (os.as_str(), architecture.as_str()) != ("linux", "amd64") {
+            said.insert(format!(
+                "The image is for {os}/{architecture}, which only the local cloud runs: Cloud Run needs linux/amd64."
+            ));
+        }
+    }
+    if plan.images.len() > 1 && !kind.isolated() {
+        said.insert("The containers are not isolated: they meet on this machine's own loopback, where a sidecar's port can be taken already, and the container with the requests listens on another port than it would on Cloud Run, which its PORT says.".to_owned());
+    }
+    let mut volumes = plan.template["volumes"].as_array().into_iter().flatten();
+    if volumes.any(|volume| volume.get("secret").is_some()) && !kind.keeps_files_in_memory() {
+        said.insert("The container engine keeps the files of mounted secrets on its disk as long as the container is there; Cloud Run keeps them in memory.".to_owned());
+    }
+    for text in said {
+        log.warning(&text);
     }
 }
 

@@ -14,7 +14,9 @@ use crate::{
         logging::{Severity, Source},
         run::{
             group::{Ends, Plan, Trouble, Wanted},
+            starter::differences,
             store::HURRY,
+            system_log::SystemLog,
         },
         status::Code,
     },
@@ -55,6 +57,7 @@ impl Attempts {
     /// <https://cloud.google.com/run/docs/configuring/task-timeout>
     pub(super) async fn run(&self, task: u32, attempt: u32) -> Attempted {
         let wanted = self.wanted(task, attempt);
+        differences(&self.plan, SystemLog { logs: &self.plan.logs, source: &wanted.source });
         let over = CancellationToken::new();
         let late = async {
             tokio::select! {

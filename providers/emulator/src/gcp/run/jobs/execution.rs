@@ -218,8 +218,7 @@ impl Execution {
             None if self.start_time().is_some() => "EXECUTION_RUNNING",
             None => "EXECUTION_PENDING",
         };
-        let mut reference =
-            json!({ "name": self.name, "createTime": stamp(self.created), "completionStatus": status });
+        let mut reference = json!({ "name": self.name, "createTime": stamp(self.created), "completionStatus": status });
         if self.end.is_some() {
             reference["completionTime"] = json!(stamp(self.completion.at));
         }
