@@ -14,7 +14,7 @@ use super::{
     artifact_registry::{self, Repositories},
     call::{Call, FailOperation, unimplemented},
     logging::{self, Logs},
-    permissions,
+    numbers, permissions,
     project::Projects,
     run,
     schema::{Document, Documents, Found, Method},
@@ -118,7 +118,8 @@ impl Face {
         }
         let Named { api, document, id, method, mut parameters } = self.find(api, parts.method.as_str(), path)?;
         let principal = self.authenticate(&parts)?;
-        let query = validate::query(document, method, parts.uri.query().unwrap_or_default())?;
+        let asked = parts.uri.query().unwrap_or_default();
+        let query = validate::query(document, method, asked)?;
         let body = match &method.request {
             Some(schema) => validate::body(document, schema, root(id), &read(body).await?)?,
             None => Value::Null,
@@ -138,7 +139,11 @@ impl Face {
         let fail = parts.extensions.get::<FailOperation>().map(|fail| fail.0.clone());
         let (documents, version) = (&self.documents, document.version.as_str());
         let call = Call { documents, principal, api, version, project, parameters, query, body, fail };
-        self.dispatch(id, &call).await
+        let mut answer = self.dispatch(id, &call).await?;
+        if let Some(schema) = method.response.as_ref().filter(|_| numbers::are_asked(asked)) {
+            numbers::encode(document, schema, &mut answer);
+        }
+        Ok(answer)
     }
 
     async fn dispatch(&self, id: &str, call: &Call<'_>) -> Result<Value, Status> {

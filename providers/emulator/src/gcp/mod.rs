@@ -5,6 +5,7 @@ mod base64_field;
 pub(crate) mod call;
 pub(crate) mod face;
 pub(crate) mod logging;
+mod numbers;
 pub(crate) mod operations;
 mod permissions;
 pub(crate) mod policy;

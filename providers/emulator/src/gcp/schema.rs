@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
+use super::numbers::Numbers;
+
 /// One API.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Document {
@@ -15,6 +17,9 @@ pub(crate) struct Document {
     /// HTTP method, path, id.
     unserved: Vec<(String, String, String)>,
     pub(crate) schemas: BTreeMap<String, Field>,
+    /// Of enum values, from a file of their own.
+    #[serde(skip)]
+    pub(crate) numbers: Numbers,
 }
 
 #[derive(Debug, Deserialize)]
@@ -25,6 +30,7 @@ pub(crate) struct Method {
     pub(crate) query: BTreeMap<String, Field>,
     /// The schema of the body.
     pub(crate) request: Option<String>,
+    pub(crate) response: Option<String>,
 }
 
 /// One property, or one message.
@@ -86,14 +92,31 @@ pub(crate) struct Documents {
 
 impl Documents {
     pub(crate) fn load() -> serde_json::Result<Self> {
-        Ok(Self {
+        let mut documents = Self {
             run: serde_json::from_str(include_str!("../../schemas/run.v2.json"))?,
             run_v1: serde_json::from_str(include_str!("../../schemas/run.v1.json"))?,
             secret_manager: serde_json::from_str(include_str!("../../schemas/secretmanager.v1.json"))?,
             artifact_registry: serde_json::from_str(include_str!("../../schemas/artifactregistry.v1.json"))?,
             logging: serde_json::from_str(include_str!("../../schemas/logging.v2.json"))?,
             service_usage: serde_json::from_str(include_str!("../../schemas/serviceusage.v1.json"))?,
-        })
+        };
+        let mut numbers: BTreeMap<String, Numbers> = serde_json::from_str(include_str!("../../schemas/numbers.json"))?;
+        for document in documents.all_mut() {
+            let api = format!("{}.{}", document.name, document.version);
+            document.numbers = numbers.remove(&api).unwrap_or_default();
+        }
+        Ok(documents)
+    }
+
+    fn all_mut(&mut self) -> [&mut Document; 6] {
+        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage } = self;
+        [run, run_v1, secret_manager, artifact_registry, logging, service_usage]
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> [&Document; 6] {
+        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage } = self;
+        [run, run_v1, secret_manager, artifact_registry, logging, service_usage]
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::{
+    numbers,
     proto::{enum_name, message_name, type_name},
     schema::{Document, Field, Method, camel, snake},
     status::Status,
@@ -145,12 +146,18 @@ impl Check<'_> {
             let checked = self.field((schema, known), field, &inner, value);
             if let Some(checked) = checked
                 && !field.read_only
+                && !self.is_zero((schema, known), &checked)
                 && (!is_default(field, &checked) || PRESENT_WHEN_EMPTY.contains(&(schema, known)))
             {
                 kept.insert(known.clone(), checked);
             }
         }
         Some(Value::Object(kept))
+    }
+
+    /// An enum's default.
+    fn is_zero(&self, owner: (&str, &str), value: &Value) -> bool {
+        value.as_str().is_some_and(|name| numbers::number(self.document, owner, name) == Some(&0))
     }
 
     fn field(&mut self, owner: (&str, &str), field: &Field, path: &str, value: &Value) -> Option<Value> {
@@ -202,9 +209,12 @@ impl Check<'_> {
             );
         }
         if !field.values.is_empty() {
-            let known = value.as_str().is_some_and(|name| field.values.iter().any(|known| known == name));
-            return if known {
-                Some(value.clone())
+            let name = match value {
+                Value::String(name) => field.values.iter().find(|known| *known == name).map(String::as_str),
+                _ => value.as_i64().and_then(|number| numbers::name(self.document, owner, number)),
+            };
+            return if let Some(name) = name {
+                Some(json!(name))
             } else {
                 let name = format!("type.googleapis.com/{}", enum_name(self.document, owner));
                 self.wrong(path, &name, value)
@@ -293,6 +303,10 @@ mod tests {
                 "Invalid value at 'service.ingress' (type.googleapis.com/google.cloud.run.v2.IngressTraffic), \"X\"",
             ),
             (
+                json!({ "ingress": 77 }),
+                "Invalid value at 'service.ingress' (type.googleapis.com/google.cloud.run.v2.IngressTraffic), 77",
+            ),
+            (
                 json!({ "template": { "containers": [{ "image": 7 }] } }),
                 "Invalid value at 'service.template.containers[0].image' (TYPE_STRING), 7",
             ),
@@ -332,6 +346,9 @@ mod tests {
             "uri": "http://x",
             "description": "",
             "invoker_iam_disabled": true,
+            "ingress": 2,
+            "launchStage": 0,
+            "traffic": [{ "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_UNSPECIFIED", "percent": 100 }],
             "labels": { "a": "b", "empty": "" },
             "template": {
                 "maxInstanceRequestConcurrency": "80",
@@ -345,6 +362,8 @@ mod tests {
             kept,
             json!({
                 "invokerIamDisabled": true,
+                "ingress": "INGRESS_TRAFFIC_INTERNAL_ONLY",
+                "traffic": [{ "percent": 100 }],
                 "labels": { "a": "b", "empty": "" },
                 "template": {
                     "maxInstanceRequestConcurrency": 80,
