@@ -47,9 +47,11 @@ SERVED = {
         "artifactregistry.projects.locations.repositories.setIamPolicy",
         "artifactregistry.projects.locations.repositories.testIamPermissions",
         "artifactregistry.projects.locations.repositories.dockerImages.",
+        "artifactregistry.projects.locations.repositories.packages.",
         "artifactregistry.projects.locations.operations.get",
     ),
     "logging.v2": ("logging.entries.list",),
+    "cloudresourcemanager.v1": ("cloudresourcemanager.projects.get",),
 }
 # Served by prefix above, and not answered.
 EXCEPT = {
@@ -57,6 +59,15 @@ EXCEPT = {
     "run.projects.locations.jobs.executions.exportStatus",
     "secretmanager.projects.secrets.enableManagedRotation",
     "secretmanager.projects.secrets.rotateSecret",
+    "artifactregistry.projects.locations.repositories.packages.patch",
+    "artifactregistry.projects.locations.repositories.packages.tags.create",
+    "artifactregistry.projects.locations.repositories.packages.tags.patch",
+    "artifactregistry.projects.locations.repositories.packages.versions.batchDelete",
+    "artifactregistry.projects.locations.repositories.packages.versions.patch",
+    "cloudresourcemanager.projects.getAncestry",
+    "cloudresourcemanager.projects.getEffectiveOrgPolicy",
+    "cloudresourcemanager.projects.getIamPolicy",
+    "cloudresourcemanager.projects.getOrgPolicy",
 }
 KEPT = ("type", "format", "enum", "$ref", "readOnly")
 

@@ -33,6 +33,8 @@ pub(crate) trait Images: fmt::Debug + Send + Sync {
     async fn clear(&self) -> io::Result<()>;
     /// Everything that was pushed.
     fn list(&self) -> Vec<StoredImage>;
+    /// `reference` is a tag, which goes alone, or a digest, which goes with its tags.
+    fn remove(&self, name: &str, reference: &str);
 }
 
 #[async_trait]
@@ -51,6 +53,10 @@ impl Images for Registry {
 
     fn list(&self) -> Vec<StoredImage> {
         self.images()
+    }
+
+    fn remove(&self, name: &str, reference: &str) {
+        Registry::remove(self, name, reference);
     }
 }
 
@@ -115,6 +121,7 @@ impl Cloud {
                 jobs: Arc::new(run::Jobs::new(parts.clone())),
                 run: Arc::new(run::Store::new(parts)),
                 repositories,
+                images: images.clone(),
                 secrets,
                 logs,
             },

@@ -15,7 +15,7 @@ use super::{
     call::{Call, FailOperation, unimplemented},
     logging::{self, Logs},
     numbers, permissions,
-    project::Projects,
+    project::{self, Projects},
     run,
     schema::{Document, Documents, Found, Method},
     secret_manager::{self, Secrets},
@@ -23,7 +23,10 @@ use super::{
     status::{Code, Status},
     validate,
 };
-use crate::iam::{Anonymous, Iam, Principal};
+use crate::{
+    iam::{Anonymous, Iam, Principal},
+    state::Images,
+};
 
 /// <https://cloud.google.com/run/quotas>: far above what a service may be.
 const LARGEST_BODY: usize = 8 << 20;
@@ -81,6 +84,7 @@ pub(crate) struct Face {
     pub(crate) run: Arc<run::Store>,
     pub(crate) jobs: Arc<run::Jobs>,
     pub(crate) repositories: Arc<Repositories>,
+    pub(crate) images: Arc<dyn Images>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) logs: Arc<Logs>,
 }
@@ -156,11 +160,14 @@ impl Face {
         if id == "serviceusage.services.get" {
             return service_usage::get(call);
         }
+        if id == "cloudresourcemanager.projects.get" {
+            return project::get(call);
+        }
         if id == "logging.entries.list" {
             return logging::handle(&self.logs, &self.projects, call);
         }
         if let Some(method) = id.strip_prefix("artifactregistry.projects.locations.") {
-            return artifact_registry::handle(&self.repositories, call, method);
+            return artifact_registry::handle(&self.repositories, &*self.images, call, method).await;
         }
         if let Some(method) = id.strip_prefix("secretmanager.projects.secrets.") {
             return secret_manager::handle(&self.secrets, call, method);
@@ -189,6 +196,7 @@ impl Face {
             (Api::ArtifactRegistry, "artifactregistry.googleapis.com", &documents.artifact_registry),
             (Api::Logging, "logging.googleapis.com", &documents.logging),
             (Api::ServiceUsage, "serviceusage.googleapis.com", &documents.service_usage),
+            (Api::ResourceManager, "cloudresourcemanager.googleapis.com", &documents.resource_manager),
         ];
         let mut known = false;
         for (which, host, document) in all {

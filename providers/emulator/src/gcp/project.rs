@@ -4,7 +4,13 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use super::{
+    call::Call,
+    status::{Code, Status},
+};
 
 /// Twelve digits, like Google's. A project that is named by its number has that.
 pub(crate) fn number(project: &str) -> String {
@@ -19,6 +25,19 @@ pub(crate) fn number(project: &str) -> String {
 /// No id of a project begins with a digit.
 fn is_number(project: &str) -> bool {
     !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// <https://cloud.google.com/resource-manager/reference/rest/v1/projects/get>
+pub(crate) fn get(call: &Call<'_>) -> Result<Value, Status> {
+    if !call.principal.may("resourcemanager.projects.get") {
+        return Err(Status::new(Code::PermissionDenied, "The caller does not have permission"));
+    }
+    Ok(json!({
+        "projectId": call.project,
+        "projectNumber": number(&call.project),
+        "lifecycleState": "ACTIVE",
+        "name": call.project,
+    }))
 }
 
 /// The projects that were named so far: a number is taken wherever an id is.

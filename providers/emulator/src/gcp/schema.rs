@@ -88,6 +88,7 @@ pub(crate) struct Documents {
     pub(crate) artifact_registry: Document,
     pub(crate) logging: Document,
     pub(crate) service_usage: Document,
+    pub(crate) resource_manager: Document,
 }
 
 impl Documents {
@@ -99,6 +100,7 @@ impl Documents {
             artifact_registry: serde_json::from_str(include_str!("../../schemas/artifactregistry.v1.json"))?,
             logging: serde_json::from_str(include_str!("../../schemas/logging.v2.json"))?,
             service_usage: serde_json::from_str(include_str!("../../schemas/serviceusage.v1.json"))?,
+            resource_manager: serde_json::from_str(include_str!("../../schemas/cloudresourcemanager.v1.json"))?,
         };
         let mut numbers: BTreeMap<String, Numbers> = serde_json::from_str(include_str!("../../schemas/numbers.json"))?;
         for document in documents.all_mut() {
@@ -108,15 +110,15 @@ impl Documents {
         Ok(documents)
     }
 
-    fn all_mut(&mut self) -> [&mut Document; 6] {
-        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage } = self;
-        [run, run_v1, secret_manager, artifact_registry, logging, service_usage]
+    fn all_mut(&mut self) -> [&mut Document; 7] {
+        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager } = self;
+        [run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager]
     }
 
     #[cfg(test)]
-    pub(super) fn all(&self) -> [&Document; 6] {
-        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage } = self;
-        [run, run_v1, secret_manager, artifact_registry, logging, service_usage]
+    pub(super) fn all(&self) -> [&Document; 7] {
+        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager } = self;
+        [run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager]
     }
 }
 
@@ -140,8 +142,8 @@ fn match_segment(wanted: &str, given: &str, parameters: &mut Vec<String>) -> Opt
     };
     let (_, verb) = rest.split_once('}')?;
     let value = given.strip_suffix(verb)?;
-    // A verb belongs to its own method alone.
-    if value.is_empty() || value.contains(':') {
+    // A verb belongs to its own method alone; a digest is no verb.
+    if value.is_empty() || value.replacen("sha256:", "", 1).contains(':') {
         return None;
     }
     parameters.push(percent_decode_str(value).decode_utf8().ok()?.into_owned());

@@ -27,6 +27,8 @@ pub(super) struct Stored {
     pub(super) manifest: Manifest,
     pub(super) size_bytes: u64,
     pub(super) uploaded: Timestamp,
+    /// When it last got a tag, or itself.
+    pub(super) updated: Timestamp,
 }
 
 impl Index {
@@ -86,10 +88,12 @@ impl Repository {
 
     /// Keeps the first upload's time when the same bytes come again.
     pub(super) fn add_manifest(&mut self, digest: Digest, stored: Stored, tag: Option<String>) {
-        if let Some(tag) = tag {
-            self.tags.insert(tag, digest.clone());
+        let now = stored.updated;
+        let moved = tag.is_some_and(|tag| self.tags.insert(tag, digest.clone()).as_ref() != Some(&digest));
+        let kept = self.manifests.entry(digest).or_insert(stored);
+        if moved {
+            kept.updated = now;
         }
-        self.manifests.entry(digest).or_insert(stored);
     }
 
     /// A tag alone goes; a manifest goes with every tag on it. False when it was not there.

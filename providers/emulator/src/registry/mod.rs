@@ -36,6 +36,7 @@ use serde::Serialize;
 
 use self::{
     index::Index,
+    name::Reference,
     store::Store,
     uploads::{Limits, Uploads},
 };
@@ -69,6 +70,9 @@ pub(crate) struct StoredImage {
     pub(crate) size_bytes: u64,
     #[serde(serialize_with = "text")]
     pub(crate) uploaded: Timestamp,
+    /// When it last got a tag, or itself.
+    #[serde(serialize_with = "text")]
+    pub(crate) updated: Timestamp,
 }
 
 impl Registry {
@@ -104,6 +108,13 @@ impl Registry {
         self.0.store.clear().await
     }
 
+    /// A tag alone goes; a manifest goes with every tag on it. Nothing when it is not there.
+    pub(crate) fn remove(&self, name: &str, reference: &str) {
+        if let (Ok(reference), Some(repository)) = (Reference::parse(reference), self.index().repository_mut(name)) {
+            repository.remove_manifest(&reference);
+        }
+    }
+
     /// Every manifest of every repository, by name, then by time.
     pub(crate) fn images(&self) -> Vec<StoredImage> {
         let index = self.index();
@@ -119,6 +130,7 @@ impl Registry {
                     media_type: stored.manifest.media_type.clone(),
                     size_bytes: stored.manifest.total_size(stored.size_bytes),
                     uploaded: stored.uploaded,
+                    updated: stored.updated,
                 })
                 .collect();
             own.sort_by(|left, right| (left.uploaded, &left.digest).cmp(&(right.uploaded, &right.digest)));

@@ -323,4 +323,6 @@ impl Images for FakeImages {
     fn list(&self) -> Vec<crate::registry::StoredImage> {
         Vec::new()
     }
+
+    fn remove(&self, _: &str, _: &str) {}
 }

@@ -1,4 +1,5 @@
 //! The whole local cloud over loopback, with containers that are tasks of this process.
+mod artifacts;
 mod conformance;
 mod containers;
 mod deploy;

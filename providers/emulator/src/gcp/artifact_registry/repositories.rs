@@ -1,4 +1,4 @@
-//! Artifact Registry v1: repositories. Their contents are the registry's.
+//! `projects.locations.repositories`.
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,13 +7,17 @@ use std::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{
-    access::{container_registry, registry_uri},
-    call::{Call, page, unimplemented},
-    operations::Operations,
-    policy, repository_policy,
-    status::{Code, Status},
-    time::stamp,
+use super::images;
+use crate::{
+    gcp::{
+        access::{container_registry, registry_uri},
+        call::{Call, page},
+        operations::Operations,
+        policy, repository_policy,
+        status::{Code, Status},
+        time::stamp,
+    },
+    state::Images,
 };
 
 /// <https://cloud.google.com/artifact-registry/docs/repositories/create-repos>
@@ -38,7 +42,7 @@ impl Repositories {
         self.exists(name).then(|| policies.get(name).cloned().unwrap_or_else(policy::empty))
     }
 
-    pub(super) fn set_policy(&self, name: &str, given: &Value) -> Result<Value, Status> {
+    pub(in crate::gcp) fn set_policy(&self, name: &str, given: &Value) -> Result<Value, Status> {
         let mut policies = self.lock_policies();
         if !self.exists(name) {
             return Err(missing(name));
@@ -64,30 +68,30 @@ impl Repositories {
     }
 }
 
-pub(crate) fn handle(repositories: &Arc<Repositories>, call: &Call<'_>, method: &str) -> Result<Value, Status> {
-    match method {
-        "repositories.create" => create(repositories, call),
-        "repositories.get" => {
+pub(super) fn handle(
+    repositories: &Arc<Repositories>,
+    images: &dyn Images,
+    call: &Call<'_>,
+    verb: &str,
+) -> Result<Value, Status> {
+    match verb {
+        "create" => create(repositories, call),
+        "get" => {
             let name = name(call);
             call.authorize("artifactregistry.repositories.get", &name)?;
             repositories.lock().get(&name).cloned().ok_or_else(|| missing(&name))
         }
-        "repositories.list" => list(repositories, call),
-        "repositories.delete" => delete(repositories, call),
-        // https://cloud.google.com/artifact-registry/docs/access-control: an operation asks for no permission of its own.
-        "operations.get" => repositories.operations.get(&format!("{}/operations/{}", call.parent(), call.parameter(2))),
-        method => match method.strip_prefix("repositories.") {
-            Some(verb) => repository_policy::handle(repositories, call, verb),
-            None => Err(unimplemented()),
-        },
+        "list" => list(repositories, call),
+        "delete" => delete(repositories, images, call),
+        verb => repository_policy::handle(repositories, call, verb),
     }
 }
 
-pub(super) fn name(call: &Call<'_>) -> String {
+pub(in crate::gcp) fn name(call: &Call<'_>) -> String {
     format!("{}/repositories/{}", call.parent(), call.parameter(2))
 }
 
-pub(super) fn missing(name: &str) -> Status {
+pub(in crate::gcp) fn missing(name: &str) -> Status {
     Status::new(Code::NotFound, "Requested entity was not found.").with_detail(json!({
         "@type": "type.googleapis.com/google.rpc.ResourceInfo",
         "resourceName": name,
@@ -145,18 +149,23 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
 fn list(repositories: &Repositories, call: &Call<'_>) -> Result<Value, Status> {
     let parent = call.parent();
     call.authorize("artifactregistry.repositories.list", &parent)?;
-    for unsupported in ["filter", "orderBy"] {
-        if call.query.get(unsupported).is_some_and(|value| !value.is_empty()) {
-            return Err(Status::new(Code::Unimplemented, format!("The local cloud does not support {unsupported}.")));
-        }
-    }
+    refuse_unsupported(call, &["filter", "orderBy"])?;
     let prefix = format!("{parent}/repositories/");
     let found = repositories.lock();
     let found = found.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, value)| value.clone()).collect();
     page(call, "repositories", found)
 }
 
-fn delete(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, Status> {
+/// Instead of an answer that heeds no such wish.
+pub(super) fn refuse_unsupported(call: &Call<'_>, names: &[&str]) -> Result<(), Status> {
+    match names.iter().find(|name| call.query.get(**name).is_some_and(|value| !value.is_empty())) {
+        Some(name) => Err(Status::new(Code::Unimplemented, format!("The local cloud does not support {name}."))),
+        None => Ok(()),
+    }
+}
+
+/// With everything in it.
+fn delete(repositories: &Arc<Repositories>, images: &dyn Images, call: &Call<'_>) -> Result<Value, Status> {
     let name = name(call);
     call.authorize("artifactregistry.repositories.delete", &name)?;
     if let Some(status) = call.fail.as_ref().filter(|_| repositories.exists(&name)) {
@@ -164,11 +173,19 @@ fn delete(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
     }
     repositories.lock().remove(&name).ok_or_else(|| missing(&name))?;
     repositories.lock_policies().remove(&name);
-    Ok(begin(repositories, &call.parent(), json!({ "@type": "type.googleapis.com/google.protobuf.Empty" })))
+    for image in images::of(images, call) {
+        images.remove(&image.name, &image.digest);
+    }
+    Ok(begin(repositories, &call.parent(), empty()))
+}
+
+/// What a deletion's operation answers with.
+pub(super) fn empty() -> Value {
+    json!({ "@type": "type.googleapis.com/google.protobuf.Empty" })
 }
 
 /// The operation pends for the caller, and is done when it looks again.
-fn begin(repositories: &Arc<Repositories>, parent: &str, response: Value) -> Value {
+pub(super) fn begin(repositories: &Arc<Repositories>, parent: &str, response: Value) -> Value {
     let operation = repositories.operations.begin(parent, metadata());
     let name = operation["name"].as_str().unwrap_or_default().to_owned();
     let repositories = repositories.clone();

@@ -100,7 +100,8 @@ impl Face {
         check()?;
         self.registry.0.store.write(&digest, &bytes).await?;
         {
-            let stored = Stored { manifest, size_bytes: bytes.len() as u64, uploaded: Timestamp::now() };
+            let now = Timestamp::now();
+            let stored = Stored { manifest, size_bytes: bytes.len() as u64, uploaded: now, updated: now };
             self.registry.index().make_repository(&repository.stored).add_manifest(digest.clone(), stored, tag);
         }
         let mut response = created(format!("/v2/{}/manifests/{digest}", repository.shown), &digest);
