@@ -153,6 +153,10 @@ impl Face {
     async fn dispatch(&self, id: &str, call: &Call<'_>) -> Result<Value, Status> {
         if (call.api, call.version) == ("run.googleapis.com", "v1") {
             return match id.rsplit('.').nth(1) {
+                // By a loopback name the path is Artifact Registry's as well.
+                Some("operations") if artifact_registry::has_operation(&self.repositories, call) => {
+                    artifact_registry::handle(&self.repositories, &*self.images, call, "operations.get").await
+                }
                 Some("jobs" | "executions" | "tasks") => run::handle_knative_jobs(&self.jobs, call, id),
                 _ => run::handle_knative(&self.run, call, id).await,
             };

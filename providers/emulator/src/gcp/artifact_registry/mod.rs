@@ -37,9 +37,16 @@ pub(crate) async fn handle(
         Some(("repositories.packages.versions", verb)) => packages::version(repositories, images, call, verb).await,
         Some(("repositories.packages.tags", verb)) => packages::tag(repositories, images, call, verb),
         // https://cloud.google.com/artifact-registry/docs/access-control: an operation asks for no permission of its own.
-        Some(("operations", "get")) => {
-            repositories.operations.get(&format!("{}/operations/{}", call.parent(), call.parameter(2)))
-        }
+        Some(("operations", "get")) => repositories.operations.get(&operation(call)),
         _ => Err(unimplemented()),
     }
+}
+
+fn operation(call: &Call<'_>) -> String {
+    format!("{}/operations/{}", call.parent(), call.parameter(2))
+}
+
+/// Whether an operation that a call names is one of a repository.
+pub(crate) fn has_operation(repositories: &Repositories, call: &Call<'_>) -> bool {
+    repositories.operations.get(&operation(call)).is_ok()
 }

@@ -14,4 +14,4 @@ mod secrets;
 mod store;
 mod versions;
 
-pub(crate) use self::{bytes::SecretBytes, handle::handle, names::SecretName, read::Unreadable, store::Secrets};
+pub(crate) use self::{bytes::SecretBytes, handle::handle, names::SecretName, store::Secrets};
