@@ -28,28 +28,22 @@ pub(super) fn wants(filter: &Filter, item: &Value) -> bool {
 
 /// Times may stand without quotes here, in Logging's language they may not.
 fn quote_times(text: &str) -> String {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | ':' | '.' | '+');
     let mut quoted = String::with_capacity(text.len() + 4);
     let mut rest = text;
     let mut inside = false;
     while let Some(first) = rest.chars().next() {
-        let length = if inside { 0 } else { time_length(rest) };
-        if length > 0 {
-            quoted.extend(["\"", &rest[..length], "\""]);
-            rest = &rest[length..];
-            continue;
+        let length = rest.find(|letter: char| !is_part(letter)).unwrap_or(rest.len()).max(first.len_utf8());
+        let (word, after) = rest.split_at(length);
+        inside ^= word == "\"";
+        if !inside && word.parse::<jiff::Timestamp>().is_ok() {
+            quoted.extend(["\"", word, "\""]);
+        } else {
+            quoted.push_str(word);
         }
-        inside ^= first == '"';
-        quoted.push(first);
-        rest = &rest[first.len_utf8()..];
+        rest = after;
     }
     quoted
-}
-
-/// `2021-01-01T06:00:00Z`.
-fn time_length(text: &str) -> usize {
-    let end = text.find(|letter: char| !(letter.is_ascii_alphanumeric() || matches!(letter, '-' | ':' | '.' | '+')));
-    let word = &text[..end.unwrap_or(text.len())];
-    if word.parse::<jiff::Timestamp>().is_ok() { word.len() } else { 0 }
 }
 
 /// The filter with its fields' names as the view has them. A field that is not there would quietly hide everything.
@@ -140,6 +134,8 @@ mod tests {
         ] {
             assert_eq!(wants(&read(filter, &VERSION).expect(filter), &version), wanted, "{filter}");
         }
+        let text = "a=\"2021-01-01T06:00:00Z\" b<2021-01-01T06:00:00.5+01:00 c=é OR d:2021";
+        assert_eq!(quote_times(text), "a=\"2021-01-01T06:00:00Z\" b<\"2021-01-01T06:00:00.5+01:00\" c=é OR d:2021");
         for wrong in ["state:ENABLED", "color=red", "name~\"a.*\"", "mysecret"] {
             assert!(read(wrong, &SECRET).is_err(), "{wrong}");
         }
