@@ -129,7 +129,9 @@ impl Face {
             None => Value::Null,
         };
         if id.starts_with("run.namespaces.") {
-            let region = region(host).ok_or_else(|| {
+            // How gcloud lists the jobs of all locations.
+            let everywhere = (id == "run.namespaces.jobs.list").then_some("-");
+            let region = region(host).or(everywhere).ok_or_else(|| {
                 Status::invalid(format!(
                     "Namespaces are served by the regional endpoints only: LOCATION-run.googleapis.com, not '{host}'."
                 ))

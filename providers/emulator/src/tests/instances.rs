@@ -24,7 +24,7 @@ use crate::{
     state::{Images, Ingredients},
 };
 
-const IMAGE: &str = "us-central1-docker.pkg.dev/local/apps/program:v1";
+pub(super) const IMAGE: &str = "us-central1-docker.pkg.dev/local/apps/program:v1";
 const VALUE: &str = "hunter2-and-more";
 
 #[derive(Debug)]
@@ -52,15 +52,15 @@ impl Images for OneImage {
 }
 
 /// A local cloud that really runs the tests' program.
-struct Real {
-    local: Local,
-    bench: Bench,
+pub(super) struct Real {
+    pub(super) local: Local,
+    pub(super) bench: Bench,
     /// Free for a sidecar, which has no port of its own where nothing is isolated.
     port: u16,
 }
 
 impl Real {
-    async fn start(kind: RuntimeKind) -> Self {
+    pub(super) async fn start(kind: RuntimeKind) -> Self {
         let bench = Bench::new(kind).await;
         let ingredients = Ingredients {
             images: Arc::new(OneImage(bench.image.clone())),
@@ -77,7 +77,7 @@ impl Real {
         json!({ "name": "front", "image": IMAGE, "args": ["serve"], "ports": [{ "containerPort": 8080 }] })
     }
 
-    fn side(&self) -> Value {
+    pub(super) fn side(&self) -> Value {
         json!({
             "name": "side",
             "image": IMAGE,
@@ -102,7 +102,7 @@ impl Real {
     }
 
     /// The container's name, if any, and the text, in the order of time.
-    async fn log(&self) -> Vec<(String, String)> {
+    pub(super) async fn log(&self) -> Vec<(String, String)> {
         let body = json!({ "resourceNames": ["projects/local"], "pageSize": 1000 });
         let (_, answer) = self.local.call(Method::POST, "/v2/entries:list", Some(body)).await;
         let entries = answer["entries"].as_array().cloned().unwrap_or_default();
@@ -110,7 +110,7 @@ impl Real {
         entries.iter().map(|entry| (text(&entry["labels"]["container_name"]), text(&entry["textPayload"]))).collect()
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.local.running.shutdown().await.expect("an end");
         self.bench.assert_nothing_is_left();
     }

@@ -66,6 +66,8 @@ async fn a_job_goes_from_its_creation_to_its_end() {
     assert_eq!(ready["spec"]["template"]["spec"]["template"]["spec"]["timeoutSeconds"], "60");
     assert_eq!(ready["status"].get("latestCreatedExecution"), None);
     assert_eq!(local.get(&format!("{PARENT}/jobs/nightly")).await.1["template"]["taskCount"], 2);
+    // Of all locations, by the name that has none.
+    assert_eq!(local.get(&jobs).await.1["items"][0]["metadata"]["name"], "nightly");
 
     let (status, begun) = local.regional(Method::POST, &format!("{jobs}/nightly:run"), Some(json!({}))).await;
     assert_eq!((status, &begun["kind"]), (200, &json!("Execution")), "{begun:#}");

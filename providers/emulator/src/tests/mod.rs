@@ -7,6 +7,7 @@ mod faces;
 mod faults;
 mod harness;
 mod instances;
+mod job_instances;
 mod jobs;
 mod knative;
 mod knative_jobs;

@@ -32,14 +32,16 @@ impl Jobs {
         self.lock().get(key).cloned().ok_or_else(|| key.not_found())
     }
 
-    /// By name.
-    pub(super) fn all(&self, parent: &str) -> Vec<Arc<Job>> {
-        self.lock().values().filter(|job| job.key.parent() == parent).cloned().collect()
+    /// Of one location, by name; `-` is every location.
+    pub(super) fn all(&self, project: &str, location: &str) -> Vec<Arc<Job>> {
+        let jobs = self.lock();
+        let wanted = jobs.values().filter(|job| job.key.project == project);
+        wanted.filter(|job| location == "-" || job.key.location == location).cloned().collect()
     }
 
     /// The job of an execution that is not deleted.
-    pub(in crate::gcp::run) fn job_of(&self, parent: &str, execution: &str) -> Option<JobKey> {
-        let jobs = self.all(parent).into_iter();
+    pub(in crate::gcp::run) fn job_of(&self, project: &str, location: &str, execution: &str) -> Option<JobKey> {
+        let jobs = self.all(project, location).into_iter();
         let mut found = jobs.filter(|job| job.state().execution(&job.key, execution).is_ok());
         found.next().map(|job| job.key.clone())
     }

@@ -93,7 +93,9 @@ fn executions(store: &Jobs, call: &Call<'_>, verb: &str) -> Result<Value, Status
         return list(call, &execution::KIND, items.iter().map(|(key, item)| execution::from_v2(key, item)).collect());
     }
     let name = call.parameter(2);
-    let key = store.job_of(&call.parent(), &name).unwrap_or_else(|| JobKey { job: String::new(), ..call.job() });
+    let key = store
+        .job_of(&call.project, &call.parameter(1), &name)
+        .unwrap_or_else(|| JobKey { job: String::new(), ..call.job() });
     match verb {
         "get" => Ok(execution::from_v2(&key, &calls::execution(store, call, &key, &name)?)),
         "cancel" => {
@@ -123,7 +125,7 @@ fn tasks(store: &Jobs, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
             let name = call.parameter(2);
             // `nightly-x7k2p-task0`
             let execution = name.rsplit_once("-task").map_or("", |(execution, _)| execution);
-            let key = store.job_of(&call.parent(), execution);
+            let key = store.job_of(&call.project, &call.parameter(1), execution);
             let key = key.unwrap_or_else(|| JobKey { job: String::new(), ..call.job() });
             Ok(task::from_v2(&key, &calls::task(store, call, &key, execution, &name)?))
         }

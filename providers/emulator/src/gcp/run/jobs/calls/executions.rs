@@ -30,7 +30,7 @@ pub(in crate::gcp::run) fn all(store: &Jobs, call: &Call<'_>, job: &str) -> Resu
     let parent = call.parent();
     call.authorize("run.executions.list", &format!("{parent}/jobs/{job}"))?;
     let mut found = Vec::new();
-    for other in store.all(&parent) {
+    for other in store.all(&call.project, &call.parameter(1)) {
         if job == "-" || other.key.job == job {
             let state = other.state();
             let kept = state.executions.iter().filter(|execution| execution.deleted.is_none());

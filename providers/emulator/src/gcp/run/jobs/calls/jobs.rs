@@ -96,9 +96,12 @@ pub(in crate::gcp::run) fn get(store: &Jobs, call: &Call<'_>, key: &JobKey) -> R
 
 /// By name.
 pub(in crate::gcp::run) fn all(store: &Jobs, call: &Call<'_>) -> Result<Vec<(JobKey, Value)>, Status> {
-    let parent = call.parent();
-    call.authorize("run.jobs.list", &parent)?;
-    Ok(store.all(&parent).into_iter().map(|job| (job.key.clone(), job.state().render(&job.key))).collect())
+    call.authorize("run.jobs.list", &call.parent())?;
+    Ok(store
+        .all(&call.project, &call.parameter(1))
+        .into_iter()
+        .map(|job| (job.key.clone(), job.state().render(&job.key)))
+        .collect())
 }
 
 /// There is no mask: what is not given is reset.

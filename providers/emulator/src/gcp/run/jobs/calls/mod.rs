@@ -34,6 +34,9 @@ impl Call<'_> {
 
 /// `method` of v2 = `jobs.create`, `jobs.executions.get`, ….
 pub(crate) fn handle(store: &Arc<Jobs>, call: &Call<'_>, method: &str) -> Result<Value, Status> {
+    if call.parameter(1) == "-" {
+        return Err(Status::invalid("Invalid location '-'."));
+    }
     let (key, third, fourth) = (call.job(), call.parameter(3), call.parameter(4));
     let in_query = || Wanted { dry: call.flag("validateOnly"), etag: call.query.get("etag").map(String::as_str) };
     let in_body = || Wanted { dry: call.body["validateOnly"] == true, etag: call.body["etag"].as_str() };

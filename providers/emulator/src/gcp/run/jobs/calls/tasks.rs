@@ -35,7 +35,7 @@ pub(in crate::gcp::run) fn all(
     let parent = call.parent();
     call.authorize("run.tasks.list", &format!("{parent}/jobs/{job}/executions/{wanted}"))?;
     let mut found = Vec::new();
-    for other in store.all(&parent) {
+    for other in store.all(&call.project, &call.parameter(1)) {
         if job != "-" && other.key.job != job {
             continue;
         }
