@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     engine::{explain, is_missing, remove},
     reach::Reach,
-    volumes::Lent,
+    volumes::Folders,
 };
 use crate::runtime::{Exit, Instance, Line, Stream, output::Lines};
 
@@ -72,8 +72,8 @@ impl Created {
         let signs = Signs::default();
         tokio::spawn(attend(self.docker.clone(), Arc::clone(&id), reader, sender, signs.clone()));
         let reach = shared.reach.unwrap_or_else(|| Arc::new(Reach::of(&found)));
-        let lent = shared.lent;
-        Ok(Container { docker: self.docker.clone(), id, reach, lent, exit, signs, patience: KILL })
+        let folders = shared.folders;
+        Ok(Container { docker: self.docker.clone(), id, reach, folders, exit, signs, patience: KILL })
     }
 }
 
@@ -101,7 +101,8 @@ pub(super) struct Container {
     docker: Docker,
     id: Arc<str>,
     reach: Arc<Reach>,
-    lent: Option<Arc<Lent>>,
+    /// Its own, and those of the first one.
+    folders: Vec<Arc<Folders>>,
     exit: watch::Receiver<Option<Exit>>,
     signs: Signs,
     /// How long the engine may take to end it.
@@ -113,7 +114,7 @@ pub(super) struct Container {
 pub(super) struct Shared {
     /// The way to the ports of the first one, in whose network the others are.
     pub(super) reach: Option<Arc<Reach>>,
-    pub(super) lent: Option<Arc<Lent>>,
+    pub(super) folders: Vec<Arc<Folders>>,
 }
 
 impl Container {
@@ -123,7 +124,7 @@ impl Container {
 
     /// What one gets that joins this one.
     pub(super) fn shared(&self) -> Shared {
-        Shared { reach: Some(Arc::clone(&self.reach)), lent: self.lent.clone() }
+        Shared { reach: Some(Arc::clone(&self.reach)), folders: self.folders.clone() }
     }
 }
 

@@ -145,6 +145,7 @@ pub(super) struct Plan {
     pub(super) working_dir: String,
     pub(super) ports: Vec<u16>,
     pub(super) mounts: Vec<Mount>,
+    pub(super) binds: Vec<String>,
     /// The container whose network it is in, instead of an own one with the ports.
     pub(super) joins: Option<String>,
     /// In bytes.
@@ -188,6 +189,7 @@ fn body(plan: Plan) -> ContainerCreateBody {
         port_bindings: alone.then(|| own_ports.iter().map(|port| (key(port), Some(vec![loopback.clone()]))).collect()),
         network_mode: plan.joins.map(|id| format!("container:{id}")),
         mounts: (!plan.mounts.is_empty()).then_some(plan.mounts),
+        binds: (!plan.binds.is_empty()).then_some(plan.binds),
         // The local cloud keeps the output.
         log_config: Some(HostConfigLogConfig { typ: Some("none".to_owned()), config: None }),
         cap_drop: Some(vec!["ALL".to_owned()]),

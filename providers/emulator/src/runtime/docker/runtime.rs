@@ -18,7 +18,7 @@ use super::{
     engine::{self, Abilities, Plan, explain},
     import::Imported,
     program, trial,
-    volumes::{self, Lent},
+    volumes::{self, Folders},
 };
 use crate::runtime::{
     Company, Instance, Launch, LaunchError, Runtime, RuntimeKind, command::program as program_of,
@@ -80,22 +80,23 @@ impl DockerRuntime {
         })
     }
 
-    /// The container whose network is joined, if one is, and what all containers of the instance have together.
-    async fn company(&self, company: &Company) -> Result<(Option<String>, Shared), LaunchError> {
-        let lends = match company {
-            Company::Nobody => return Ok((None, Shared::default())),
-            Company::First(lends) => lends,
+    /// The container whose network is joined, if one is, and what the containers of the instance have together.
+    async fn company(&self, launch: &Launch) -> Result<(Option<String>, Shared), LaunchError> {
+        let (joins, mut shared) = match &launch.company {
+            Company::Nobody | Company::First(_) => (None, Shared::default()),
             Company::Joins(first) => {
                 let any: &dyn Any = &**first;
                 let first = any.downcast_ref::<Container>();
-                let first =
-                    first.ok_or_else(|| LaunchError::Host("the container to join is another engine's".to_owned()))?;
-                return Ok((Some(first.id().to_owned()), first.shared()));
+                let other = || LaunchError::Host("the container to join is not this engine's".to_owned());
+                let first = first.ok_or_else(other)?;
+                (Some(first.id().to_owned()), first.shared())
             }
         };
-        let lent = Lent::create(&self.docker, &self.instance, lends).await;
-        let lent = lent.map_err(|error| LaunchError::Host(format!("creating a volume: {}", explain(&error))))?;
-        Ok((None, Shared { reach: None, lent: Some(Arc::new(lent)) }))
+        let lends = launch.company.lends().unwrap_or_default();
+        let own = Folders::create(&self.docker, &self.instance, lends, &launch.mounts, &shared.folders).await;
+        let own = own.map_err(|error| LaunchError::Host(format!("creating a volume: {}", explain(&error))))?;
+        shared.folders.push(Arc::new(own));
+        Ok((joins, shared))
     }
 
     async fn prepare(&self, id: &str, digest: &str, program: &Program) -> Result<(), LaunchError> {
@@ -132,7 +133,7 @@ impl Runtime for DockerRuntime {
             // The engine knows the home of the image's user.
             program.environment.retain(|(name, _)| name != "HOME");
         }
-        let (joins, shared) = self.company(&launch.company).await?;
+        let (joins, shared) = self.company(&launch).await?;
         let plan = Plan {
             name: format!("carrack-{}-{}", launch.id, uuid::Uuid::new_v4().simple()),
             instance: self.instance.clone(),
@@ -147,7 +148,8 @@ impl Runtime for DockerRuntime {
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
-            mounts: volumes::mounts(&launch.mounts, shared.lent.as_deref()),
+            mounts: volumes::nameless(&launch.mounts),
+            binds: volumes::binds(&launch.mounts, &shared.folders),
             joins,
             memory: launch.memory,
             abilities: self.abilities,

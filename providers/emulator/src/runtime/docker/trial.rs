@@ -76,6 +76,7 @@ async fn attempt(
         working_dir: "/".to_owned(),
         ports: vec![8080],
         mounts: Vec::new(),
+        binds: Vec::new(),
         joins: None,
         memory: Some(MEMORY),
         abilities,

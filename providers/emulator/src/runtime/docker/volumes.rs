@@ -1,12 +1,13 @@
-//! What is mounted in a container of an engine. A folder is held in memory by the engine: a tmpfs of the container, or
-//! a volume of that kind when several mount it. Files are put into a volume of the container before it starts, which is
-//! on the engine's disk, for there is no way into a tmpfs before its container runs; the volume goes with the container.
-use std::{collections::HashMap, time::Duration};
+//! What is mounted in a container of an engine. A folder is a volume that the engine holds in memory: the tmpfs that an
+//! engine mounts by itself takes its mode, and in Podman its content, from the image. Files are put into a volume of the
+//! container before it starts, which is on the engine's disk, for there is no way into a tmpfs before its container
+//! runs; it goes with the container.
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bollard::{
     Docker, body_full,
     errors::Error,
-    models::{Mount as EngineMount, MountTmpfsOptions, MountType, MountVolumeOptions, VolumeCreateRequest},
+    models::{Mount as EngineMount, MountType, MountVolumeOptions, VolumeCreateRequest},
     query_parameters::{ListVolumesOptions, RemoveVolumeOptions, UploadToContainerOptions},
 };
 use tokio::{runtime::Handle, time::sleep};
@@ -21,23 +22,40 @@ use crate::runtime::{Content, Lend, Mount, MountedFile};
 const PAUSE: Duration = Duration::from_millis(100);
 /// So many.
 const PATIENCE: usize = 100;
-/// Anybody may write there, whoever the program runs as.
-const MODE: u32 = 0o777;
+/// Of most machines; what tmpfs counts by.
+const PAGE_BYTES: u64 = 4096;
 
-/// Volumes that several containers mount, by the folder's name; removed when dropped, as soon as nobody has them.
+/// Volumes by the folder's name; removed when dropped, as soon as nobody has them.
 #[derive(Debug)]
-pub(super) struct Lent {
+pub(super) struct Folders {
     docker: Docker,
     volumes: HashMap<String, String>,
 }
 
-impl Lent {
-    pub(super) async fn create(docker: &Docker, instance: &str, lends: &[Lend]) -> Result<Self, Error> {
-        let mut lent = Self { docker: docker.clone(), volumes: HashMap::new() };
-        for Lend { name, size, .. } in lends {
-            let size = size.map_or_else(String::new, |bytes| format!(",size={bytes}"));
-            let options =
-                [("type", "tmpfs".to_owned()), ("device", "tmpfs".to_owned()), ("o", format!("mode=0777{size}"))];
+impl Folders {
+    /// One for each folder that is lent or mounted, and not among `known`.
+    pub(super) async fn create(
+        docker: &Docker,
+        instance: &str,
+        lends: &[Lend],
+        mounts: &[Mount],
+        known: &[Arc<Self>],
+    ) -> Result<Self, Error> {
+        let lent = lends.iter().map(|lend| (&lend.name, lend.size));
+        let mounted = mounts.iter().filter_map(|mount| match &mount.content {
+            Content::Folder { name, size } => Some((name, *size)),
+            Content::Files(_) => None,
+        });
+        let mut folders = Self { docker: docker.clone(), volumes: HashMap::new() };
+        for (name, size) in lent.chain(mounted) {
+            if folders.volumes.contains_key(name) || find(known, name).is_some() {
+                continue;
+            }
+            // Not by `size`, which Podman 4.3 takes for a quota.
+            let blocks = size.map_or_else(String::new, |bytes| format!(",nr_blocks={}", bytes.div_ceil(PAGE_BYTES)));
+            // Anybody may write there, whoever the program runs as.
+            let options = format!("mode=0777{blocks}");
+            let options = [("type", "tmpfs".to_owned()), ("device", "tmpfs".to_owned()), ("o", options)];
             let volume = format!("carrack-{}", uuid::Uuid::new_v4().simple());
             let request = VolumeCreateRequest {
                 name: Some(volume.clone()),
@@ -47,14 +65,18 @@ impl Lent {
                 ..VolumeCreateRequest::default()
             };
             // Also one whose creation is not answered.
-            lent.volumes.insert(name.clone(), volume);
+            folders.volumes.insert(name.clone(), volume);
             docker.create_volume(request).await?;
         }
-        Ok(lent)
+        Ok(folders)
     }
 }
 
-impl Drop for Lent {
+fn find<'a>(folders: &'a [Arc<Folders>], name: &str) -> Option<&'a String> {
+    folders.iter().find_map(|folders| folders.volumes.get(name))
+}
+
+impl Drop for Folders {
     fn drop(&mut self) {
         let Ok(handle) = Handle::try_current() else { return };
         for volume in std::mem::take(&mut self.volumes).into_values() {
@@ -65,34 +87,25 @@ impl Drop for Lent {
     }
 }
 
-/// As the engine is to mount them; `lent` are those of the container that is joined, or of this one.
-pub(super) fn mounts(mounts: &[Mount], lent: Option<&Lent>) -> Vec<EngineMount> {
-    let volume = |source: Option<String>| EngineMount {
+/// The volumes of folders, as `VOLUME:PATH:OPTIONS`: Podman 4.3 copies what the image has there unless told so here.
+pub(super) fn binds(mounts: &[Mount], folders: &[Arc<Folders>]) -> Vec<String> {
+    let one = |mount: &Mount| {
+        let volume = find(folders, mount.folder()?)?;
+        Some(format!("{volume}:{}:nocopy", mount.path))
+    };
+    mounts.iter().filter_map(one).collect()
+}
+
+/// The volumes of files, which have no name and go with their container.
+pub(super) fn nameless(mounts: &[Mount]) -> Vec<EngineMount> {
+    let one = |mount: &Mount| EngineMount {
+        target: Some(mount.path.clone()),
         typ: Some(MountType::VOLUME),
-        source,
         // What the image has there is hidden, and not copied.
         volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
         ..EngineMount::default()
     };
-    let one = |Mount { path, content }: &Mount| {
-        let mount = match content {
-            Content::Files(_) => volume(None),
-            Content::Folder { name, size } => match lent.and_then(|lent| lent.volumes.get(name)) {
-                Some(source) => volume(Some(source.clone())),
-                None => EngineMount {
-                    typ: Some(MountType::TMPFS),
-                    tmpfs_options: Some(MountTmpfsOptions {
-                        size_bytes: size.and_then(|bytes| i64::try_from(bytes).ok()),
-                        mode: i64::from(MODE).into(),
-                        ..MountTmpfsOptions::default()
-                    }),
-                    ..EngineMount::default()
-                },
-            },
-        };
-        EngineMount { target: Some(path.clone()), ..mount }
-    };
-    mounts.iter().map(one).collect()
+    mounts.iter().filter(|mount| mount.folder().is_none()).map(one).collect()
 }
 
 /// Puts the files into the volumes of a container that is not started yet.
