@@ -459,7 +459,7 @@ COLUMNS = ("exchanges", "checked", "left out: fault", "left out: registry", "not
 
 def check(documents, files):
     table = collections.defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
-    groups, notes, failed = collections.defaultdict(list), collections.Counter(), 0
+    groups, notes, failed = collections.defaultdict(list), collections.defaultdict(list), 0
     for file, exchange in read(files):
         row = table[client(exchange)]
         row["exchanges"] += 1
@@ -478,14 +478,14 @@ def check(documents, files):
             shape = re.sub(r"\[[0-9]+\]", "[]", path)
             groups[(client(exchange), exchange["method"], shape, why.split(": ")[0])].append((file, exchange, path, why))
         for path, why in noted:
-            notes[(client(exchange), re.sub(r"\[[0-9]+\]", "[]", path), why.split(": ")[0])] += 1
+            notes[(client(exchange), why.split(": ")[0])].append(re.sub(r"\[[0-9]+\]", "[]", path))
     checked = sum(row["checked"] for row in table.values())
     width = max(map(len, table), default=0)
     print(f"{'client':{width}}  " + "  ".join(COLUMNS))
     for name, row in sorted(table.items()):
         print(f"{name:{width}}  " + "  ".join(f"{row[column]:{len(column)}}" for column in COLUMNS))
-    for (name, path, why), count in sorted(notes.items()):
-        print(f"note: {name}: {path}: {why} ({count} times)")
+    for (name, why), paths in sorted(notes.items()):
+        print(f"note: {name}: {why}, {len(paths)} times: {short(sorted(set(paths)))}")
     for (name, *_), hits in groups.items():
         file, exchange, path, why = hits[0]
         where = f"{pathlib.Path(file).name} #{exchange['n']} {exchange['method']} {exchange['path']} -> {exchange['status']}"
