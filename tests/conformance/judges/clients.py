@@ -253,6 +253,82 @@ def services(image):
             client.get_service(name=name)
 
 
+def jobs(image):
+    client, executions, tasks = (connect(one) for one in (run_v2.JobsClient, run_v2.ExecutionsClient, run_v2.TasksClient))
+    name = f"{PARENT}/jobs/judged"
+    State = run_v2.Condition.State
+
+    def template(**env):
+        task = run_v2.TaskTemplate(containers=[container(image, **env)], max_retries=0, timeout={"seconds": 60})
+        return run_v2.ExecutionTemplate(task_count=2, parallelism=1, template=task)
+
+    with check("a job is created"):
+        operation = client.create_job(parent=PARENT, job_id="judged", job=run_v2.Job(template=template(EXIT="0"), labels={"by": "python"}))
+        made = operation.result(timeout=PATIENCE)
+        same((made.name, made.execution_count, made.terminal_condition.state), (name, 0, State.CONDITION_SUCCEEDED))
+        same((made.template.task_count, made.template.template.timeout.total_seconds()), (2, 60.0))
+        same(client.get_job(name=name).etag, made.etag)
+    with check("it runs, and its operation ends with the execution"):
+        done = client.run_job(name=name).result(timeout=PATIENCE)
+        same((done.succeeded_count, done.failed_count, done.task_count), (2, 0, 2))
+        assert done.completion_time >= done.start_time
+        same(executions.get_execution(name=done.name).uid, done.uid)
+        ran = client.get_job(name=name)
+        same(ran.execution_count, 1)
+        same(ran.latest_created_execution.name.rsplit("/", 1)[-1], done.name.rsplit("/", 1)[-1])
+    with check("its tasks are listed page by page"):
+        pages = list(tasks.list_tasks(request=run_v2.ListTasksRequest(parent=done.name, page_size=1)).pages)
+        listed = [task for page in pages for task in page.tasks]
+        same((len(pages), sorted(task.index for task in listed)), (2, [0, 1]))
+        same([task.last_attempt_result.exit_code for task in listed], [0, 0])
+        same(tasks.get_task(name=listed[0].name).uid, listed[0].uid)
+    with check("a run with other values fails"):
+        change = run_v2.RunJobRequest.Overrides
+        overrides = change(
+            task_count=1, container_overrides=[change.ContainerOverride(env=[run_v2.EnvVar(name="EXIT", value="4")])]
+        )
+        operation = client.run_job(request=run_v2.RunJobRequest(name=name, overrides=overrides))
+        with refused(exceptions.GoogleAPICallError):
+            operation.result(timeout=PATIENCE)
+        newest = next(iter(executions.list_executions(parent=name)))
+        same((newest.failed_count, newest.succeeded_count, newest.task_count), (1, 0, 1))
+        task = next(iter(tasks.list_tasks(parent=newest.name)))
+        same(task.last_attempt_result.exit_code, 4)
+    with check("a run is cancelled"):
+        client.update_job(job=run_v2.Job(name=name, template=template(SAY="on and on"))).result(timeout=PATIENCE)
+        operation = client.run_job(name=name)
+        running = operation.metadata.name
+        cancelled = executions.cancel_execution(name=running).result(timeout=PATIENCE)
+        same(cancelled.name, running)
+        with contextlib.suppress(exceptions.GoogleAPICallError):
+            operation.result(timeout=PATIENCE)
+        same(executions.get_execution(name=running).cancelled_count, 2)
+    with check("executions are listed page by page, the latest first"):
+        pages = list(executions.list_executions(request=run_v2.ListExecutionsRequest(parent=name, page_size=2)).pages)
+        same([len(page.executions) for page in pages], [2, 1])
+        same(pages[0].executions[0].name, running)
+        executions.delete_execution(name=running).result(timeout=PATIENCE)
+        with refused(exceptions.NotFound):
+            executions.get_execution(name=running)
+    with check("a job's policy"):
+        policy = client.get_iam_policy(request=iam_policy_pb2.GetIamPolicyRequest(resource=name))
+        policy.bindings.append(policy_pb2.Binding(role="roles/run.invoker", members=["user:a@example.com"]))
+        policy = client.set_iam_policy(request=iam_policy_pb2.SetIamPolicyRequest(resource=name, policy=policy))
+        same(policy.bindings[0].role, "roles/run.invoker")
+    with check("jobs that are not there, or are there already"):
+        with refused(exceptions.NotFound):
+            client.get_job(name=f"{PARENT}/jobs/none")
+        with refused(exceptions.NotFound):
+            client.run_job(name=f"{PARENT}/jobs/none")
+        with refused(exceptions.Conflict, "already exists"):
+            client.create_job(parent=PARENT, job_id="judged", job=run_v2.Job(template=template()))
+        same([one.name for one in client.list_jobs(parent=PARENT)], [name])
+    with check("a job is deleted"):
+        same(client.delete_job(name=name).result(timeout=PATIENCE).name, name)
+        with refused(exceptions.NotFound):
+            client.get_job(name=name)
+
+
 # ----------------------------------------------------------------------------------------------------- Secret Manager
 def secrets(image):
     client = connect(secretmanager_v1.SecretManagerServiceClient)
@@ -476,6 +552,7 @@ def until_ready(get):
 def main():
     image = sys.argv[1]
     services(image)
+    jobs(image)
     secrets(image)
     documents(image)
     print(f"{passed} passed, {failed} failed")
