@@ -103,12 +103,16 @@ impl Face {
         self.find(api, method, path).ok().map(|named| (named.api, named.id))
     }
 
-    /// Somebody else changes the service, or its policy, that a call to `path` is about.
+    /// Somebody else changes the service or the job, or its policy, that a call to `path` is about.
     pub(crate) fn interfere(&self, path: &str) {
         for verb in ["GET", "POST"] {
             if let Ok(Named { id, parameters, .. }) = self.find(Api::Run, verb, path) {
                 let policy = id.ends_with(".setIamPolicy");
-                run::interfere(&self.run, &self.projects, &parameters, policy);
+                if id.starts_with("run.projects.locations.jobs.") {
+                    run::interfere_with_job(&self.jobs, &self.projects, &parameters, policy);
+                } else {
+                    run::interfere(&self.run, &self.projects, &parameters, policy);
+                }
             }
         }
     }

@@ -50,7 +50,7 @@ fn subject<'a>(cloud: &Cloud, host: &str, method: &'a Method, path: &'a str, hea
     let (api, id) = found.unwrap_or((name, ""));
     Subject {
         service: Service::of_host(api),
-        changes: matches!(id.rsplit_once('.'), Some((parent, "create" | "patch" | "delete")) if BEGIN.contains(&parent)),
+        changes: matches!(id.rsplit_once('.'), Some((parent, "create" | "patch" | "delete" | "run")) if BEGIN.contains(&parent)),
         has_version: VERSIONED.contains(&id),
         ..of_registry(method, path, headers)
     }
@@ -67,10 +67,18 @@ fn of_registry<'a>(method: &'a Method, path: &'a str, headers: &HeaderMap) -> Su
     }
 }
 
-/// Resources whose changes are operations.
-const BEGIN: [&str; 2] = ["run.projects.locations.services", "artifactregistry.projects.locations.repositories"];
+/// Resources whose changes are operations, and jobs' runs.
+const BEGIN: [&str; 3] = [
+    "run.projects.locations.services",
+    "run.projects.locations.jobs",
+    "artifactregistry.projects.locations.repositories",
+];
 /// Calls that may carry an etag.
-const VERSIONED: [&str; 3] = [
+const VERSIONED: [&str; 7] = [
+    "run.projects.locations.jobs.patch",
+    "run.projects.locations.jobs.delete",
+    "run.projects.locations.jobs.run",
+    "run.projects.locations.jobs.setIamPolicy",
     "run.projects.locations.services.patch",
     "run.projects.locations.services.delete",
     "run.projects.locations.services.setIamPolicy",

@@ -18,7 +18,7 @@ impl Local {
         (status, response.json().await.unwrap_or_default())
     }
 
-    async fn fault(&self, rule: Value) -> u64 {
+    pub(super) async fn fault(&self, rule: Value) -> u64 {
         let (status, answer) = self.console(Method::POST, "/faults", Some(rule)).await;
         assert_eq!(status, 200, "{answer}");
         answer["id"].as_u64().expect("a number")

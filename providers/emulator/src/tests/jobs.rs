@@ -327,6 +327,36 @@ async fn a_token_runs_the_job_with_its_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_is_kept_does_not_run_at_once() {
+    let local = Local::start();
+    local.create_job("wide", job("gated", 10_000)).await;
+    for _ in 0..5 {
+        assert_eq!(local.run_job("wide", json!({})).await.0, 200);
+    }
+    let (status, refused) = local.run_job("wide", json!({})).await;
+    assert_eq!((status, &refused["error"]["status"]), (429, &json!("RESOURCE_EXHAUSTED")));
+    local.until(|| local.containers() == 64).await;
+    local.running.shutdown().await.unwrap();
+    assert_eq!(local.runtime.running.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_meet_jobs_too() {
+    let local = Local::start();
+    local.create_job("nightly", job("env", 1)).await;
+    local.fault(json!({ "service": "run", "path": "*:run", "fault": { "kind": "failed-operation" } })).await;
+    assert_eq!(local.ran("nightly").await["error"]["code"], 13);
+    assert_eq!(local.job("nightly").await.get("executionCount"), None);
+    local.fault(json!({ "service": "run", "method": "PATCH", "fault": { "kind": "conflict" } })).await;
+    let mut change = job("env", 2);
+    change["etag"] = local.job("nightly").await["etag"].clone();
+    let (status, stale) = local.call(Method::PATCH, &format!("{PARENT}/jobs/nightly"), Some(change)).await;
+    assert_eq!((status, &stale["error"]["status"]), (409, &json!("ABORTED")));
+    assert_eq!(local.job("nightly").await["lastModifier"], "somebody-else@example.com");
+    local.running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_may_what() {
     let local = Local::start();
     local.create_job("nightly", job("env", 1)).await;

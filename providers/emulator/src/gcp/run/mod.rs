@@ -30,7 +30,7 @@ mod template;
 mod update;
 
 pub(crate) use self::{
-    interfere::interfere,
+    interfere::{interfere, interfere_with_job},
     jobs::{Jobs, handle as handle_job},
     knative::{handle as handle_knative, handle_jobs as handle_knative_jobs},
     operations::handle as handle_operation,

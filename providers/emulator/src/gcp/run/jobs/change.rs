@@ -101,7 +101,9 @@ async fn reconcile(job: Arc<Job>, by: By, token: Option<(bool, String)>, fail: O
     if let (Ok(()), Some((run, token))) = (&checked, token) {
         let name = with_token(&job.key.job, &token);
         let mut state = job.state();
-        if state.executions.iter().any(|execution| execution.name == name) {
+        if state.deleted.is_some() {
+            checked = Err(deleted(&job.key));
+        } else if state.executions.iter().any(|execution| execution.name == name) {
             let message = format!("Resource '{name}' already exists.");
             checked = Err(Failure { code: Code::AlreadyExists, message, reason: Reason::Common("UNKNOWN") });
         } else {
@@ -151,7 +153,13 @@ pub(super) fn plan(job: &Job, state: &State, wanted: &Value, by: &str) -> Result
         let rules = Rules { request: "RunJobRequest", resource: "job", reserved_env: &rules::RESERVED_ENV };
         rules::execution(&rules, &template)?;
     }
-    Ok(Execution::new(new_name(state, &job.key.job), &template, &state.origin(&job.key), by))
+    let execution = Execution::new(new_name(state, &job.key.job), &template, &state.origin(&job.key), by);
+    if state.is_full(&execution) {
+        // gcloud explains the code: https://cloud.google.com/run/quotas
+        let text = "Resource exhausted: too many tasks of the job's executions are not at their end.";
+        return Err(Status::new(Code::ResourceExhausted, text));
+    }
+    Ok(execution)
 }
 
 fn new_name(state: &State, job: &str) -> String {

@@ -45,7 +45,7 @@ pub(crate) struct Job {
 
 /// Never held across an await.
 #[derive(Debug)]
-pub(super) struct State {
+pub(in crate::gcp::run) struct State {
     pub(super) uid: Uuid,
     pub(super) updated: Timestamp,
     pub(super) deleted: Option<Timestamp>,
@@ -55,7 +55,7 @@ pub(super) struct State {
     pub(super) spec: Value,
     pub(super) reconciling: bool,
     pub(super) ready: Since,
-    pub(super) policy: Value,
+    pub(in crate::gcp::run) policy: Value,
     /// The oldest first.
     pub(super) executions: Vec<Execution>,
     /// How many there have been.
@@ -95,7 +95,7 @@ impl Job {
         })
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(in crate::gcp::run) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,7 +117,7 @@ impl State {
     }
 
     /// A change by a user: another version, always a later one.
-    pub(super) fn touch(&mut self, by: &str) {
+    pub(in crate::gcp::run) fn touch(&mut self, by: &str) {
         let later = Timestamp::from_microsecond(self.version() + 1).unwrap_or(self.updated);
         self.updated = Timestamp::now().max(later);
         self.last_modifier = by.to_owned();
@@ -142,6 +142,13 @@ impl State {
             version: self.version(),
             launch_stage: self.spec["launchStage"].clone(),
         }
+    }
+
+    /// Whether with `another` there would be more than is kept, and nothing of it to forget.
+    pub(super) fn is_full(&self, another: &Execution) -> bool {
+        let running: Vec<_> = self.executions.iter().filter(|execution| execution.end.is_none()).collect();
+        let tasks: usize = running.iter().map(|execution| execution.tasks.len()).sum();
+        running.len() >= KEPT || tasks + another.tasks.len() > KEPT_TASKS
     }
 
     pub(super) fn add(&mut self, execution: Execution) {

@@ -28,7 +28,7 @@ impl Jobs {
         Self { parts, slots: Arc::new(Semaphore::new(AT_ONCE)), jobs: Mutex::default() }
     }
 
-    pub(super) fn find(&self, key: &JobKey) -> Result<Arc<Job>, Status> {
+    pub(in crate::gcp::run) fn find(&self, key: &JobKey) -> Result<Arc<Job>, Status> {
         self.lock().get(key).cloned().ok_or_else(|| key.not_found())
     }
 
