@@ -4,14 +4,11 @@
 //! fields at their default value dropped, 64-bit numbers as strings.
 use std::collections::BTreeMap;
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
-};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
 use super::{
-    numbers,
+    base64_field, numbers,
     proto::{enum_name, message_name, type_name},
     schema::{Document, Field, Method, camel, snake},
     status::Status,
@@ -29,12 +26,6 @@ const PRESENT_WHEN_EMPTY: [(&str, &str); 5] = [
 ];
 /// Google's texts repeat what is wrong. Of this message it could be a secret's value, so here they do not.
 const SECRET: &str = "AddSecretVersionRequest";
-/// Both alphabets are read, with padding or without: <https://protobuf.dev/programming-guides/json/>. gcloud sends an
-/// etag back in the other one.
-const ANY_PADDING: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, ANY_PADDING);
-const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, ANY_PADDING);
 
 #[derive(Debug)]
 struct Violation {
@@ -237,7 +228,15 @@ impl Check<'_> {
             }
             (Some("number"), _) => value.as_f64().map(|_| value.clone()),
             (_, Some("int64")) => number(value).map(|number| json!(number.to_string())),
-            (_, Some("byte")) => bytes(value).map(|bytes| json!(STANDARD.encode(bytes))),
+            (_, Some("byte")) => match value.as_str().map(base64_field::decode) {
+                Some(Some(bytes)) => Some(json!(STANDARD.encode(bytes))),
+                Some(None) => {
+                    let what = if self.secret { String::new() } else { format!(" for {value}") };
+                    return self
+                        .refuse(path, format!("Invalid value at '{path}' (TYPE_BYTES), Base64 decoding failed{what}"));
+                }
+                None => None,
+            },
             (_, Some("google-duration")) => match value.as_str() {
                 Some(text) if duration_seconds(text).is_some() => Some(value.clone()),
                 _ => {
@@ -266,11 +265,6 @@ fn number(value: &Value) -> Option<i64> {
         Value::String(text) => text.parse().ok(),
         _ => None,
     }
-}
-
-fn bytes(value: &Value) -> Option<Vec<u8>> {
-    let text = value.as_str()?;
-    BASE64.decode(text).or_else(|_| BASE64_URL.decode(text)).ok()
 }
 
 /// `300s`, `1.5s`.
@@ -401,7 +395,10 @@ mod tests {
         for given in ["+/8=", "+/8", "-_8=", "-_8"] {
             assert_eq!(etag(given), Ok(json!("+/8=")), "{given}");
         }
-        assert_eq!(etag("a*b="), Err("Invalid value at 'policy.etag' (TYPE_BYTES), \"a*b=\"".to_owned()));
+        assert_eq!(
+            etag("a*b="),
+            Err("Invalid value at 'policy.etag' (TYPE_BYTES), Base64 decoding failed for \"a*b=\"".to_owned())
+        );
     }
 
     #[test]
