@@ -47,7 +47,7 @@ enum Command {
     Stop,
     /// Show its addresses and services
     Status,
-    /// Remove every service, image and log
+    /// Remove every service, secret, image and log
     Reset,
     /// Print the environment that makes Carrack use it without `--local`, or gcloud use it
     Env(env::Options),
@@ -118,7 +118,7 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         Command::Reset => {
             call(session, "POST", "/reset", None).await?;
             session.report(json!({ "reset": true }));
-            session.ui.say("Reset", "no services, images and logs are left");
+            session.ui.say("Reset", "no services, secrets, images and logs are left");
         }
         Command::Env(options) => env::run(session, &options)?,
         Command::Logs => logs(session)?,

@@ -97,7 +97,6 @@ mod tests {
         assert!(replace(&policy, &json!({ "bindings": conditional, "version": 1 })).is_err());
         let version = |policy: Value| policy["version"].clone();
         assert_eq!(replace(&policy, &json!({ "bindings": conditional, "version": 3 })).map(version), Ok(json!(3)));
-        assert!(replace(&json!({ "etag": "+/8=" }), &json!({ "etag": "-_8=" })).is_ok(), "the same bytes");
         let stale = replace(&policy, &json!({ "etag": "ACAB" })).expect_err("stale");
         assert_eq!(stale.code, Code::Aborted);
         for wrong in [json!([{ "role": "x", "members": [] }]), json!([{ "role": "roles/x", "members": ["me"] }])] {

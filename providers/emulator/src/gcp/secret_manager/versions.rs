@@ -13,7 +13,6 @@ use super::{
     store::{Content, Secrets, Version, now},
 };
 use crate::gcp::{
-    base64_field,
     call::Call,
     status::{Code, Status},
 };
@@ -57,8 +56,7 @@ pub(super) fn add(secrets: &Secrets, call: &Call<'_>) -> Result<Value, Status> {
 fn value(body: &Value) -> Result<(SecretBytes, bool), Status> {
     let payload = body.get("payload").ok_or_else(|| Status::invalid("Field [payload] is required."))?;
     let text = payload["data"].as_str().unwrap_or_default();
-    let bytes = base64_field::decode(text)
-        .ok_or_else(|| Status::invalid("Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed"))?;
+    let bytes = STANDARD.decode(text).map_err(|_| Status::invalid("Invalid value at 'payload.data' (TYPE_BYTES)"))?;
     let value = SecretBytes::new(bytes);
     match value.expose().len() {
         0 => return Err(Status::invalid("Secret Payload cannot be empty.")),
@@ -176,7 +174,7 @@ mod tests {
                 json!({ "data": "MTIzNDU2Nzg5", "dataCrc32c": "1" }),
                 "Provided SecretPayload.data crc32c does not match calculated crc32c.",
             ),
-            (json!({ "data": "hunter2!" }), "Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed"),
+            (json!({ "data": "hunter2!" }), "Invalid value at 'payload.data' (TYPE_BYTES)"),
             (json!({}), "Secret Payload cannot be empty."),
             (
                 json!({ "data": STANDARD.encode(vec![b'a'; LARGEST_VALUE + 1]) }),
