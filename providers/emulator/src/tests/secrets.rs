@@ -279,7 +279,7 @@ async fn what_google_refuses() {
             json!({ "payload": { "data": "hunter2!" } }),
             400,
             "INVALID_ARGUMENT",
-            "Invalid value at 'payload.data' (TYPE_BYTES)",
+            "Invalid value at 'payload.data' (TYPE_BYTES), Base64 decoding failed",
         ),
         (
             add,
