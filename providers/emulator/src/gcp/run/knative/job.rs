@@ -91,7 +91,9 @@ pub(super) fn from_v2(key: &JobKey, source: &Value) -> Value {
         annotations.insert(AUTHORIZATION.to_owned(), policy.clone());
     }
     let mut labels = source["labels"].as_object().cloned().unwrap_or_default();
-    labels.insert("run.googleapis.com/lastUpdatedTime".to_owned(), source["updateTime"].clone());
+    if let Some(updated) = source.get("updateTime") {
+        labels.insert("run.googleapis.com/lastUpdatedTime".to_owned(), updated.clone());
+    }
     let metadata = metadata(&KIND, source, &key.job, &key.project_number(), &key.location, annotations, labels);
     let template = &source["template"];
     let mut annotations = template["annotations"].as_object().cloned().unwrap_or_default();

@@ -1,8 +1,12 @@
 //! What v2 has comes back from v1 as it was.
 use serde_json::{Value, json};
 
-use super::{service, template};
-use crate::gcp::{run::names::Key, schema::Documents, validate::body};
+use super::{job, service, template};
+use crate::gcp::{
+    run::{jobs::names::JobKey, names::Key},
+    schema::Documents,
+    validate::body,
+};
 
 fn key() -> Key {
     Key { project: "p".to_owned(), location: "us-central1".to_owned(), service: "hello".to_owned() }
@@ -100,6 +104,55 @@ fn a_service_comes_back_as_it_was() {
     let back = Value::Object(service::to_v2(&given, &Value::Null).expect("all of it is known"));
     let back = body(&documents.run, "GoogleCloudRunV2Service", "service", &back).expect("v2's schema takes it");
     assert_eq!(back, source);
+}
+
+/// Everything of a job that both have a word for.
+fn whole_job() -> Value {
+    let mut containers = containers();
+    for container in containers.as_array_mut().into_iter().flatten() {
+        container["resources"].as_object_mut().expect("resources").remove("startupCpuBoost");
+    }
+    json!({
+        "client": "gcloud",
+        "clientVersion": "528.0.0",
+        "launchStage": "BETA",
+        "labels": { "team": "blue" },
+        "annotations": { "carrack.dev/receipt": "{}" },
+        "binaryAuthorization": { "useDefault": true, "breakglassJustification": "now" },
+        "runExecutionToken": "v1",
+        "template": {
+            "client": "gcloud",
+            "clientVersion": "528.0.0",
+            "labels": { "team": "green" },
+            "annotations": { "carrack.dev/receipt": "{}" },
+            "taskCount": 3,
+            "parallelism": 2,
+            "delayExecution": true,
+            "template": {
+                "maxRetries": 0,
+                "timeout": "604800s",
+                "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2",
+                "encryptionKey": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+                "gpuZonalRedundancyDisabled": true,
+                "nodeSelector": { "accelerator": "nvidia-l4" },
+                "serviceAccount": "run@p.iam.gserviceaccount.com",
+                "vpcAccess": { "egress": "PRIVATE_RANGES_ONLY", "networkInterfaces": [{ "network": "n" }] },
+                "volumes": volumes(),
+                "containers": containers,
+            },
+        },
+    })
+}
+
+#[test]
+fn a_job_comes_back_as_it_was() {
+    let (documents, source) = (Documents::load().expect("the committed schemas"), whole_job());
+    assert_eq!(body(&documents.run, "GoogleCloudRunV2Job", "job", &source).as_ref(), Ok(&source));
+    let key = JobKey { project: "p".to_owned(), location: "us-central1".to_owned(), job: "nightly".to_owned() };
+    let shown = job::from_v2(&key, &source);
+    let given = body(&documents.run_v1, "Job", "job", &shown).expect("v1's own schema takes it");
+    let back = Value::Object(job::to_v2(&given, &Value::Null).expect("all of it is known"));
+    assert_eq!(body(&documents.run, "GoogleCloudRunV2Job", "job", &back), Ok(source));
 }
 
 #[test]
