@@ -4,14 +4,16 @@ use std::{fs, time::Duration};
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     models::{ContainerCreateBody, ContainerInspectResponse},
-    query_parameters::{CreateContainerOptions, ListContainersOptions, ListImagesOptions, RemoveContainerOptions},
+    query_parameters::{
+        CreateContainerOptions, ListContainersOptions, ListImagesOptions, ListVolumesOptions, RemoveContainerOptions,
+    },
 };
 use tokio::time::{sleep, timeout};
 
 use super::support::{Bench, LONG, engine, layer};
 use crate::{
     image::Blob,
-    runtime::{LaunchError, RuntimeKind, docker::reach::Reach, sweep_engine},
+    runtime::{Company, Content, Launch, LaunchError, Lend, Mount, RuntimeKind, docker::reach::Reach, sweep_engine},
 };
 
 async fn bench() -> Bench {
@@ -133,6 +135,54 @@ async fn what_is_left_in_an_engine_is_found_and_removed() {
     assert!(images(&bench).await.is_empty());
     assert_eq!(sweep_engine(&engine(), &bench.instance).await, Ok(0));
     bench.assert_nothing_is_left();
+}
+
+async fn volumes(bench: &Bench) -> usize {
+    let docker = docker().negotiate_version().await.unwrap();
+    let filters = [("label".to_owned(), vec![format!("dev.carrack.instance={}", bench.instance)])].into();
+    let options = ListVolumesOptions { filters: Some(filters) };
+    docker.list_volumes(Some(options)).await.unwrap().volumes.unwrap_or_default().len()
+}
+
+/// Volumes go with the containers that have them, and with a local cloud that was killed before it could say so.
+#[tokio::test]
+async fn folders_leave_no_volume() {
+    let bench = bench().await;
+    let shared = |launch: &mut Launch| {
+        launch.mounts =
+            vec![Mount { path: "/here".to_owned(), content: Content::Folder { name: "a".to_owned(), size: None } }];
+    };
+    let lends = vec![Lend { name: "a".to_owned(), size: None, copies: 1 }];
+    let first = bench
+        .launch(&["wait"], |launch| {
+            launch.company = Company::First(lends);
+            shared(launch);
+        })
+        .await
+        .unwrap();
+    let second = bench
+        .launch(&["wait"], |launch| {
+            launch.company = Company::Joins(first.instance.clone());
+            launch.port = None;
+            shared(launch);
+        })
+        .await
+        .unwrap();
+    assert_eq!(volumes(&bench).await, 1);
+    first.instance.stop(Duration::ZERO).await;
+    second.instance.stop(Duration::ZERO).await;
+    drop((first, second));
+    let gone = async {
+        while volumes(&bench).await > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(LONG, gone).await.unwrap();
+    let running = bench.launch(&["wait"], shared).await.unwrap();
+    assert_eq!(volumes(&bench).await, 1);
+    assert_eq!(sweep_engine(&engine(), &bench.instance).await, Ok(1));
+    assert_eq!(volumes(&bench).await, 0);
+    drop(running);
 }
 
 #[tokio::test]
