@@ -32,6 +32,8 @@ const KILL: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 /// So often.
 const PATIENCE: u32 = 25;
+/// So many tries to remove one, at that distance.
+const REMOVALS: u32 = 300;
 /// An engine answers a wait when the container has ended, which may be in a year.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The last output may be on its way when the container has ended.
@@ -149,8 +151,8 @@ async fn attend(
         let told = ended(&docker, &id).await;
         signs.ended.cancel();
         let _ = timeout(LAST_WORDS, &mut reader).await;
-        if let Err(error) = remove(&docker, &id).await {
-            tracing::debug!(%id, error = explain(&error), "a container stays in the engine");
+        if remove(&docker, &id).await.is_err() {
+            tokio::spawn(remove_later(docker.clone(), Arc::clone(&id)));
         }
         told
     };
@@ -162,6 +164,17 @@ async fn attend(
     reader.abort();
     // Nobody may be left to hear it.
     let _ = exit.send(Some(told));
+}
+
+/// It has ended, and others are in its network still: Podman removes it when they have gone.
+async fn remove_later(docker: Docker, id: Arc<str>) {
+    for _ in 0..REMOVALS {
+        tokio::time::sleep(PAUSE).await;
+        match remove(&docker, &id).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%id, error = explain(&error), "a container stays in the engine"),
+        }
+    }
 }
 
 /// Waits for the end of a container that was started.

@@ -166,8 +166,8 @@ pub(super) async fn remove(docker: &Docker, container: &str) -> Result<(), Error
     let options = RemoveContainerOptions { force: true, v: true, ..RemoveContainerOptions::default() };
     match docker.remove_container(container, Some(options)).await {
         Err(error) if is_missing(&error) => Ok(()),
-        // Somebody else removes it this moment.
-        Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+        // Somebody else removes it this moment; or, in Podman, others are in its network still.
+        Err(Error::DockerResponseServerError { status_code: 409, message }) if !message.contains("depend") => Ok(()),
         result => result,
     }
 }

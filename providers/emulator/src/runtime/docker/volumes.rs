@@ -130,9 +130,10 @@ async fn remove_when_free(docker: &Docker, volume: &str) {
     for _ in 0..PATIENCE {
         match remove(docker, volume).await {
             Ok(()) => return,
-            Err(Error::DockerResponseServerError { status_code: 409, .. }) => sleep(PAUSE).await,
-            Err(error) => return tracing::debug!(volume, error = explain(&error), "a volume stays in the engine"),
+            // An ending container still has it; engines say so by different numbers.
+            Err(error) => tracing::debug!(volume, error = explain(&error), "a volume is in use"),
         }
+        sleep(PAUSE).await;
     }
 }
 

@@ -178,6 +178,7 @@ async fn folders_leave_no_volume() {
         }
     };
     timeout(LONG, gone).await.unwrap();
+    assert!(containers(&bench).await.is_empty());
     let running = bench.launch(&["wait"], shared).await.unwrap();
     assert_eq!(volumes(&bench).await, 1);
     assert_eq!(sweep_engine(&engine(), &bench.instance).await, Ok(1));
