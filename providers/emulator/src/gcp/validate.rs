@@ -4,11 +4,14 @@
 //! fields at their default value dropped, 64-bit numbers as strings.
 use std::collections::BTreeMap;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+};
 use serde_json::{Map, Value, json};
 
 use super::{
-    base64_field, numbers,
+    numbers,
     proto::{enum_name, message_name, type_name},
     schema::{Document, Field, Method, camel, snake},
     status::Status,
@@ -228,7 +231,7 @@ impl Check<'_> {
             }
             (Some("number"), _) => value.as_f64().map(|_| value.clone()),
             (_, Some("int64")) => number(value).map(|number| json!(number.to_string())),
-            (_, Some("byte")) => match value.as_str().map(base64_field::decode) {
+            (_, Some("byte")) => match value.as_str().map(bytes) {
                 Some(Some(bytes)) => Some(json!(STANDARD.encode(bytes))),
                 Some(None) => {
                     let what = if self.secret { String::new() } else { format!(" for {value}") };
@@ -265,6 +268,15 @@ fn number(value: &Value) -> Option<i64> {
         Value::String(text) => text.parse().ok(),
         _ => None,
     }
+}
+
+/// A `bytes` field: in either alphabet, with padding or without. gcloud sends what it got back in the other one.
+/// <https://protobuf.dev/programming-guides/json/>
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    const ANY_PADDING: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let read = |alphabet| GeneralPurpose::new(alphabet, ANY_PADDING).decode(text).ok();
+    read(&alphabet::STANDARD).or_else(|| read(&alphabet::URL_SAFE))
 }
 
 /// `300s`, `1.5s`.
