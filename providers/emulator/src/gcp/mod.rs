@@ -1,7 +1,6 @@
 //! Google's APIs: Cloud Run v2 and v1, Secret Manager, Artifact Registry, Logging, and what they need of IAM.
 pub(crate) mod access;
 pub(crate) mod artifact_registry;
-mod base64_field;
 pub(crate) mod call;
 pub(crate) mod face;
 pub(crate) mod logging;

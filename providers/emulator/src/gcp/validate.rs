@@ -19,7 +19,13 @@ use super::{
 
 /// Fields that are part of a `oneof`, or `optional`, where an empty value is still a value.
 /// <https://cloud.google.com/run/docs/reference/rest/v2/Container#EnvVar>
-const PRESENT_WHEN_EMPTY: [(&str, &str); 5] = [
+const PRESENT_WHEN_EMPTY: [(&str, &str); 9] = [
+    // `optional`: https://github.com/googleapis/googleapis/blob/master/google/cloud/run/v2/vendor_settings.proto
+    ("GoogleCloudRunV2ServiceScaling", "manualInstanceCount"),
+    ("GoogleCloudRunV2ServiceScaling", "maxInstanceCount"),
+    ("GoogleCloudRunV2RevisionTemplate", "gpuZonalRedundancyDisabled"),
+    // True when it is not there: https://cloud.google.com/run/docs/reference/rest/v1/TrafficTarget
+    ("TrafficTarget", "latestRevision"),
     ("GoogleCloudRunV2EnvVar", "value"),
     ("EnvVar", "value"),
     ("SecretPayload", "dataCrc32c"),

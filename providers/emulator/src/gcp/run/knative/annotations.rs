@@ -32,6 +32,8 @@ enum Form {
     Switch,
     Hours,
     Json,
+    /// Words with a comma between them.
+    List,
     /// The annotation's words, and the field's.
     Words(&'static [(&'static str, &'static str)]),
 }
@@ -53,7 +55,12 @@ const CONNECTOR: Pair = Pair("run.googleapis.com/vpc-access-connector", "vpcAcce
 const EGRESS: Pair = Pair(
     "run.googleapis.com/vpc-access-egress",
     "vpcAccess.egress",
-    Form::Words(&[("all-traffic", "ALL_TRAFFIC"), ("private-ranges-only", "PRIVATE_RANGES_ONLY")]),
+    // The last word is deprecated, and taken all the same.
+    Form::Words(&[
+        ("all-traffic", "ALL_TRAFFIC"),
+        ("private-ranges-only", "PRIVATE_RANGES_ONLY"),
+        ("all", "ALL_TRAFFIC"),
+    ]),
 );
 const INTERFACES: Pair = Pair("run.googleapis.com/network-interfaces", "vpcAccess.networkInterfaces", Form::Json);
 const BREAKGLASS: Pair = Pair(
@@ -92,6 +99,8 @@ pub(super) const SERVICE: Pairs = &[
     Pair("run.googleapis.com/invoker-iam-disabled", "invokerIamDisabled", Form::Switch),
     Pair("run.googleapis.com/default-url-disabled", "defaultUriDisabled", Form::Switch),
     Pair("run.googleapis.com/custom-audiences", "customAudiences", Form::Json),
+    Pair("run.googleapis.com/iap-enabled", "iapEnabled", Form::Switch),
+    Pair("run.googleapis.com/regions", "multiRegionSettings.regions", Form::List),
     Pair("run.googleapis.com/build-base-image", "buildConfig.baseImage", Form::Text),
     Pair("run.googleapis.com/build-enable-automatic-updates", "buildConfig.enableAutomaticUpdates", Form::Switch),
     Pair("run.googleapis.com/build-environment-variables", "buildConfig.environmentVariables", Form::Json),
@@ -113,6 +122,7 @@ pub(super) const REVISION: Pairs = &[
     Pair("autoscaling.knative.dev/minScale", "scaling.minInstanceCount", Form::Number),
     Pair("autoscaling.knative.dev/maxScale", "scaling.maxInstanceCount", Form::Number),
     Pair("run.googleapis.com/sessionAffinity", "sessionAffinity", Form::Switch),
+    Pair("run.googleapis.com/mesh", "serviceMesh.mesh", Form::Text),
     Pair("run.googleapis.com/health-check-disabled", "healthCheckDisabled", Form::Switch),
     ZONES,
     Pair("run.googleapis.com/encryption-key-shutdown-hours", "encryptionKeyShutdownDuration", Form::Hours),
@@ -155,15 +165,28 @@ impl Annotations {
         self.system.remove(name)
     }
 
-    /// Sets the fields that annotations say.
-    pub(super) fn fields(&mut self, pairs: Pairs, target: &mut Map<String, Value>) -> Result<(), Status> {
+    /// Sets the fields that annotations say; one that says what `stored` has leaves that to the letter.
+    pub(super) fn fields(
+        &mut self,
+        pairs: Pairs,
+        stored: &Value,
+        target: &mut Map<String, Value>,
+    ) -> Result<(), Status> {
         for Pair(name, path, form) in pairs {
             // An empty text is no value: gcloud clears by it.
             let Some(text) = self.take(name).filter(|text| !text.is_empty()) else { continue };
-            let value = form.parse(&text).ok_or_else(|| invalid(name, &text))?;
+            let before = at(stored, path);
+            let value = match form.render(before) {
+                Some(same) if same == text => before.clone(),
+                _ => form.parse(&text).ok_or_else(|| invalid(name, &text))?,
+            };
             put(target, path, value);
         }
         Ok(())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.system.get(name).map(String::as_str)
     }
 
     /// The user's own. `kind` is `Service`, `Revision`, …
@@ -190,8 +213,7 @@ pub(super) fn labels(metadata: &Value) -> Map<String, Value> {
 /// The other way: the annotations that say what `source` has.
 pub(super) fn render(pairs: Pairs, source: &Value, annotations: &mut Map<String, Value>) {
     for Pair(name, path, form) in pairs {
-        let value = path.split('.').fold(source, |value, field| &value[field]);
-        if let Some(text) = form.render(value) {
+        if let Some(text) = form.render(at(source, path)) {
             annotations.insert((*name).to_owned(), json!(text));
         }
     }
@@ -205,6 +227,7 @@ impl Form {
             Self::Switch => text.to_ascii_lowercase().parse::<bool>().ok().map(|switch| json!(switch)),
             Self::Hours => text.parse::<u32>().ok().map(|hours| json!(format!("{}s", u64::from(hours) * 3600))),
             Self::Json => serde_json::from_str(text).ok(),
+            Self::List => Some(json!(text.split(',').map(str::trim).collect::<Vec<_>>())),
             Self::Words(words) => words.iter().find(|(word, _)| *word == text).map(|(_, name)| json!(name)),
         }
     }
@@ -219,6 +242,10 @@ impl Form {
                 Some((seconds / 3600.0).ceil().to_string())
             }
             Self::Json => (!value.is_null()).then(|| value.to_string()),
+            Self::List => {
+                let words: Vec<_> = value.as_array()?.iter().filter_map(Value::as_str).collect();
+                Some(words.join(","))
+            }
             Self::Words(words) => words.iter().find(|(_, name)| value == name).map(|(word, _)| (*word).to_owned()),
         }
     }
@@ -226,6 +253,11 @@ impl Form {
 
 pub(super) fn is_system(name: &str) -> bool {
     name.split_once('/').is_some_and(|(domain, _)| SYSTEM.contains(&domain))
+}
+
+/// The field at a path.
+pub(super) fn at<'a>(source: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(source, |value, field| &value[field])
 }
 
 /// Sets a field at a path, with the messages on the way to it.
@@ -259,7 +291,7 @@ mod tests {
         }});
         let mut annotations = Annotations::of(&given);
         let mut fields = Map::new();
-        annotations.fields(REVISION, &mut fields).expect("all are known");
+        annotations.fields(REVISION, &Value::Null, &mut fields).expect("all are known");
         let fields = Value::Object(fields);
         assert_eq!(
             fields,
@@ -290,7 +322,7 @@ mod tests {
             ("run.googleapis.com/sessionAffinity", "maybe"),
             ("run.googleapis.com/execution-environment", "gen3"),
         ] {
-            assert!(of(name, text).fields(REVISION, &mut Map::new()).is_err(), "{name}");
+            assert!(of(name, text).fields(REVISION, &Value::Null, &mut Map::new()).is_err(), "{name}");
         }
     }
 }

@@ -3,8 +3,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::annotations::{Annotations, invalid};
-use crate::gcp::status::Status;
+use super::{
+    annotations::{Annotations, invalid},
+    template::SECRETS,
+};
+use crate::gcp::{project, status::Status};
 
 pub(super) const THROTTLING: &str = "run.googleapis.com/cpu-throttling";
 pub(super) const BOOST: &str = "run.googleapis.com/startup-cpu-boost";
@@ -17,6 +20,35 @@ const PROBES: [&str; 3] = ["startupProbe", "livenessProbe", "readinessProbe"];
 /// <https://cloud.google.com/run/docs/reference/rest/v1/Container>: not supported by Cloud Run.
 const UNSUPPORTED: [&str; 5] =
     ["envFrom", "imagePullPolicy", "securityContext", "terminationMessagePath", "terminationMessagePolicy"];
+
+/// What v2 has of a container and v1 no word for: a change by v1 leaves it as it is.
+const UNSPOKEN: [&str; 2] = ["sourceCode", "buildConfig"];
+const CPU: [&str; 2] = ["cpuIdle", "startupCpuBoost"];
+
+/// What a change is to replace: as v2 has it, and as v1 shows it.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    pub(super) v2: Value,
+    pub(super) spec: Value,
+    pub(super) annotations: Map<String, Value>,
+}
+
+impl Before {
+    /// Whether an annotation is what it was.
+    pub(super) fn says(&self, annotations: &Annotations, name: &str) -> bool {
+        annotations.get(name) == self.annotations.get(name).and_then(Value::as_str)
+    }
+
+    /// The container of that name, in both shapes; the only one goes by any name.
+    fn container(&self, name: &Value, only: bool) -> Option<(&Value, &Value)> {
+        let (v2, v1) = (self.v2["containers"].as_array()?, self.spec["containers"].as_array()?);
+        let index = match v2.as_slice() {
+            [_] if only => 0,
+            all => all.iter().position(|container| container.get("name").is_some() && container["name"] == *name)?,
+        };
+        Some((v2.get(index)?, v1.get(index)?))
+    }
+}
 
 /// Secrets of other projects by the names that the template gives them:
 /// <https://cloud.google.com/run/docs/configuring/services/secrets>
@@ -35,29 +67,34 @@ pub(super) fn aliases(text: &str) -> Result<Aliases, Status> {
         .collect()
 }
 
-/// `containers` of a v1 spec in v2's shape. A job's have no CPU setting.
+/// `containers` of a v1 spec in v2's shape. A job's have no CPU setting in v1.
 pub(super) fn to_v2(
     spec: &Value,
     annotations: &mut Annotations,
     aliases: &Aliases,
+    before: &Before,
     service: bool,
 ) -> Result<Vec<Value>, Status> {
+    let same_secrets = before.says(annotations, SECRETS);
+    let same_cpu = !service || (before.says(annotations, THROTTLING) && before.says(annotations, BOOST));
     let switch = |annotations: &mut Annotations, name: &str| match annotations.take(name) {
         None => Ok(None),
         Some(text) => text.to_ascii_lowercase().parse::<bool>().map(Some).map_err(|_| invalid(name, &text)),
     };
     let map = |annotations: &mut Annotations, name: &str| match annotations.take(name) {
         None => Ok(json!({})),
-        Some(text) => serde_json::from_str::<Value>(&text).map_err(|_| invalid(name, &text)),
+        Some(text) => flow(&text).ok_or_else(|| invalid(name, &text)),
     };
     let throttled = switch(annotations, THROTTLING)?.unwrap_or(true);
     let boost = switch(annotations, BOOST)?;
     let dependencies = map(annotations, DEPENDENCIES)?;
     let bases = map(annotations, BASE_IMAGES)?;
     let mut containers = Vec::new();
-    for (index, given) in spec["containers"].as_array().into_iter().flatten().enumerate() {
+    let given = spec["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (index, given) in given.iter().enumerate() {
         let path = format!("spec.template.spec.containers[{index}]");
-        let mut container = one(given, &path, aliases)?;
+        let old = before.container(&given["name"], spec["containers"].as_array().is_some_and(|all| all.len() == 1));
+        let mut container = one(given, &path, aliases, old.filter(|_| same_secrets))?;
         let name = given["name"].as_str().unwrap_or_default();
         for (field, of) in [("dependsOn", &dependencies), ("baseImageUri", &bases)] {
             if let Some(value) = of.get(name) {
@@ -65,18 +102,58 @@ pub(super) fn to_v2(
             }
         }
         let resources = container.entry("resources").or_insert_with(|| json!({}));
-        if service {
-            resources["cpuIdle"] = json!(throttled);
-            if let Some(boost) = boost {
-                resources["startupCpuBoost"] = json!(boost);
+        match old {
+            // One setting for all says nothing of containers that differ.
+            Some((v2, _)) if same_cpu => {
+                for field in CPU {
+                    if let Some(value) = v2["resources"].get(field) {
+                        resources[field] = value.clone();
+                    }
+                }
             }
+            _ if service => {
+                resources["cpuIdle"] = json!(throttled);
+                if let Some(boost) = boost {
+                    resources["startupCpuBoost"] = json!(boost);
+                }
+            }
+            _ => {}
+        }
+        for field in UNSPOKEN {
+            copy(old.map_or(&Value::Null, |(v2, _)| v2), field, &mut container);
         }
         containers.push(Value::Object(container));
     }
     Ok(containers)
 }
 
-fn one(given: &Value, path: &str, aliases: &Aliases) -> Result<Map<String, Value>, Status> {
+/// JSON, or YAML's form of it with bare words, as Google's samples write `{nginx: [hello]}`.
+fn flow(text: &str) -> Option<Value> {
+    if let Ok(value) = serde_json::from_str(text) {
+        return Some(value);
+    }
+    let mut json = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let word = rest.find(|letter: char| "{}[],: \"\n".contains(letter)).unwrap_or(rest.len());
+        if word == 0 {
+            json.push(letter);
+            rest = &rest[letter.len_utf8()..];
+        } else {
+            json += &json!(rest[..word]).to_string();
+            rest = &rest[word..];
+        }
+    }
+    serde_json::from_str(&json).ok()
+}
+
+/// `old` is the container that it replaces, where its secrets are named as they were.
+fn one(
+    given: &Value,
+    path: &str,
+    aliases: &Aliases,
+    old: Option<(&Value, &Value)>,
+) -> Result<Map<String, Value>, Status> {
     if let Some(field) = UNSUPPORTED.into_iter().find(|field| given.get(*field).is_some()) {
         return Err(Status::invalid(format!("{path}.{field}: not supported by Cloud Run.")));
     }
@@ -84,12 +161,17 @@ fn one(given: &Value, path: &str, aliases: &Aliases) -> Result<Map<String, Value
     for field in SAME {
         copy(given, field, &mut container);
     }
-    let env: Vec<_> = given["env"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|variable| variable_to_v2(variable, path, aliases))
-        .collect::<Result<_, _>>()?;
+    let mut env = Vec::new();
+    for variable in given["env"].as_array().into_iter().flatten() {
+        let kept = old.and_then(|(v2, v1)| {
+            let index = v1["env"].as_array()?.iter().position(|old| old == variable)?;
+            v2["env"].get(index).cloned()
+        });
+        env.push(match kept {
+            Some(kept) => kept,
+            None => variable_to_v2(variable, path, aliases)?,
+        });
+    }
     if !env.is_empty() {
         container.insert("env".to_owned(), json!(env));
     }
@@ -167,7 +249,8 @@ pub(super) fn from_v2(template: &Value, annotations: &mut Map<String, Value>, al
         }
         let name = source["name"].as_str().unwrap_or_default();
         for (field, all) in [("dependsOn", &mut dependencies), ("baseImageUri", &mut bases)] {
-            if let Some(value) = source.get(field) {
+            // Of several only those with a name can be told apart.
+            if let Some(value) = source.get(field).filter(|_| !name.is_empty() || given.len() == 1) {
                 all.insert(name.to_owned(), value.clone());
             }
         }
@@ -207,8 +290,13 @@ pub(super) fn alias(secret: &str, aliases: &mut Aliases) -> String {
     if !secret.contains('/') {
         return secret.to_owned();
     }
+    // gcloud reads the number of a project there, and no other name of it.
+    let secret = match secret.strip_prefix("projects/").and_then(|rest| rest.split_once('/')) {
+        Some((named, rest)) => format!("projects/{}/{rest}", project::number(named)),
+        None => secret.to_owned(),
+    };
     let alias = secret.replace('/', "-");
-    aliases.insert(alias.clone(), secret.to_owned());
+    aliases.insert(alias.clone(), secret);
     alias
 }
 

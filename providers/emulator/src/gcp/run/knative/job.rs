@@ -6,18 +6,18 @@ use super::{
     condition, container,
     metadata::{Kind, RUN, metadata, resource, short},
     service::{AUTHORIZATION, generation},
-    template::{workload_from_v2, workload_to_v2},
+    template::{before, keep, workload_from_v2, workload_to_v2},
 };
-use crate::gcp::{run::jobs::names::JobKey, status::Status, validate::duration_seconds};
+use crate::gcp::{run::jobs::names::JobKey, schema::Documents, status::Status, validate::duration_seconds};
 
 pub(super) const KIND: Kind = Kind { api: RUN, name: "Job", plural: "jobs" };
 const TOKENS: [&str; 2] = ["startExecutionToken", "runExecutionToken"];
 /// What v2 has and v1 no word for: a change by v1 leaves it as it is.
 const UNSPOKEN: [&str; 1] = ["functionalType"];
-const UNSPOKEN_OF_TASKS: [&str; 2] = ["sandboxes", "workloadIdentityConfig"];
+const UNSPOKEN_OF_TASKS: [&str; 1] = ["workloadIdentityConfig"];
 
 /// A v1 job in v2's shape. `stored` is the v2 job that it is to replace.
-pub(super) fn to_v2(given: &Value, stored: &Value) -> Result<Map<String, Value>, Status> {
+pub(super) fn to_v2(documents: &Documents, given: &Value, stored: &Value) -> Result<Map<String, Value>, Status> {
     for (field, expected) in [("apiVersion", KIND.api), ("kind", KIND.name)] {
         if given[field] != expected {
             return Err(Status::invalid(format!("{field}: must be '{expected}'.")));
@@ -26,7 +26,7 @@ pub(super) fn to_v2(given: &Value, stored: &Value) -> Result<Map<String, Value>,
     let (metadata, spec) = (&given["metadata"], &given["spec"]);
     let mut annotations = Annotations::of(metadata);
     let mut job = Map::new();
-    annotations.fields(JOB, &mut job)?;
+    annotations.fields(JOB, stored, &mut job)?;
     match annotations.take(AUTHORIZATION).as_deref() {
         None | Some("") => {}
         Some("default") => put(&mut job, "binaryAuthorization.useDefault", json!(true)),
@@ -37,32 +37,33 @@ pub(super) fn to_v2(given: &Value, stored: &Value) -> Result<Map<String, Value>,
     }
     named(&mut job, "labels", labels(metadata));
     named(&mut job, "annotations", annotations.rest(KIND.name)?);
-    let execution = execution_to_v2(&spec["template"], &stored["template"])?;
+    let execution = execution_to_v2(documents, &spec["template"], &stored["template"])?;
     job.insert("template".to_owned(), Value::Object(execution));
-    for field in UNSPOKEN {
-        container::copy(stored, field, &mut job);
-    }
+    keep(&UNSPOKEN, stored, &mut job);
     Ok(job)
 }
 
-fn execution_to_v2(given: &Value, stored: &Value) -> Result<Map<String, Value>, Status> {
+fn execution_to_v2(documents: &Documents, given: &Value, stored: &Value) -> Result<Map<String, Value>, Status> {
     let (metadata, spec) = (&given["metadata"], &given["spec"]);
     let mut annotations = Annotations::of(metadata);
     let (mut execution, mut task) = (Map::new(), Map::new());
-    annotations.fields(EXECUTION, &mut execution)?;
-    annotations.fields(TASK, &mut task)?;
+    annotations.fields(EXECUTION, stored, &mut execution)?;
+    annotations.fields(TASK, &stored["template"], &mut task)?;
     for field in ["taskCount", "parallelism", "delayExecution"] {
         container::copy(spec, field, &mut execution);
     }
     let given = &spec["template"]["spec"];
-    workload_to_v2(given, &mut annotations, false, &mut task)?;
+    let mut shown = Map::new();
+    let before_spec = task_spec(&stored["template"], &mut shown);
+    let before = before(documents, "TaskSpec", &stored["template"], (shown, before_spec));
+    workload_to_v2(given, &mut annotations, &before, false, &mut task)?;
     container::copy(given, "maxRetries", &mut task);
     if let Some(seconds) = seconds(&given["timeoutSeconds"]) {
-        task.insert("timeout".to_owned(), json!(format!("{seconds}s")));
+        let same = self::seconds(&before.spec["timeoutSeconds"]) == Some(seconds);
+        let timeout = if same { stored["template"]["timeout"].clone() } else { json!(format!("{seconds}s")) };
+        task.insert("timeout".to_owned(), timeout);
     }
-    for field in UNSPOKEN_OF_TASKS {
-        container::copy(&stored["template"], field, &mut task);
-    }
+    keep(&UNSPOKEN_OF_TASKS, &stored["template"], &mut task);
     named(&mut execution, "labels", labels(metadata));
     named(&mut execution, "annotations", annotations.rest("Execution")?);
     execution.insert("template".to_owned(), Value::Object(task));
@@ -188,7 +189,9 @@ mod tests {
             "metadata": { "name": "nightly", "annotations": { "run.googleapis.com/launch-stage": "BETA" } },
             "spec": { "template": template },
         });
-        let job = Value::Object(to_v2(&given, &Value::Null).expect("a job"));
+        let job = Value::Object(
+            to_v2(&Documents::load().expect("the committed schemas"), &given, &Value::Null).expect("a job"),
+        );
         assert_eq!(job["launchStage"], "BETA");
         let (execution, task) = (&job["template"], &job["template"]["template"]);
         assert_eq!((&execution["client"], &execution["taskCount"]), (&json!("gcloud"), &json!(3)));
@@ -202,7 +205,8 @@ mod tests {
     #[test]
     fn what_is_not_a_job_is_refused() {
         let wrong = json!({ "apiVersion": "serving.knative.dev/v1", "kind": "Job" });
-        let refused = to_v2(&wrong, &Value::Null).expect_err("another kind");
+        let refused =
+            to_v2(&Documents::load().expect("the committed schemas"), &wrong, &Value::Null).expect_err("another kind");
         assert_eq!(refused.message, "apiVersion: must be 'run.googleapis.com/v1'.");
     }
 }

@@ -67,7 +67,7 @@ fn replace(store: &Arc<Jobs>, call: &Call<'_>) -> Result<Value, Status> {
 
 /// The v2 fields that the body says, in the form that a v2 call has after its checks.
 fn spec(call: &Call<'_>, stored: &Value) -> Result<Map<String, Value>, Status> {
-    let fields = Value::Object(job::to_v2(&call.body, stored)?);
+    let fields = Value::Object(job::to_v2(call.documents, &call.body, stored)?);
     match validate::body(&call.documents.run, "GoogleCloudRunV2Job", "job", &fields)? {
         Value::Object(fields) => Ok(fields),
         _ => Ok(Map::new()),

@@ -123,7 +123,7 @@ fn delete(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
 
 /// The v2 fields that the body says, in the form that a v2 call has after its checks.
 fn spec(call: &Call<'_>, stored: &Value) -> Result<serde_json::Map<String, Value>, Status> {
-    let fields = Value::Object(service::to_v2(&call.body, stored)?);
+    let fields = Value::Object(service::to_v2(call.documents, &call.body, stored)?);
     match validate::body(&call.documents.run, "GoogleCloudRunV2Service", "service", &fields)? {
         Value::Object(fields) => Ok(fields),
         _ => Ok(serde_json::Map::new()),

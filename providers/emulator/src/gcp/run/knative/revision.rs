@@ -27,7 +27,8 @@ pub(super) struct Placed<'a> {
 
 pub(super) fn from_v2(placed: &Placed<'_>) -> Value {
     let Placed { key, source, service_uid, made_by, routed } = placed;
-    let (annotations, mut labels, spec) = template::from_v2(source);
+    let (annotations, spec) = template::from_v2(source);
+    let mut labels = template::labels_of(source);
     for (label, value) in [
         ("serving.knative.dev/configuration", key.service.clone()),
         ("serving.knative.dev/configurationGeneration", made_by.to_string()),

@@ -7,7 +7,7 @@ use super::{
     metadata::{Kind, SERVING, metadata, resource, short},
     template,
 };
-use crate::gcp::{run::names::Key, status::Status};
+use crate::gcp::{run::names::Key, schema::Documents, status::Status};
 
 pub(super) const KIND: Kind = Kind { api: SERVING, name: "Service", plural: "services" };
 const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
@@ -17,10 +17,10 @@ pub(super) const AUTHORIZATION: &str = "run.googleapis.com/binary-authorization"
 /// Where the last operation's id is kept in the source, which v2 does not tell.
 pub(super) const OPERATION: &str = "operation";
 /// What a v2 service has and v1 no word for: a change by v1 leaves it as it is.
-const UNSPOKEN: [&str; 4] = ["functionalType", "iapEnabled", "multiRegionSettings", "sshEnabled"];
+const UNSPOKEN: [&str; 3] = ["functionalType", "multiRegionSettings.multiRegionId", "sshEnabled"];
 
 /// A v1 service in v2's shape. `stored` is the v2 service that it is to replace.
-pub(super) fn to_v2(given: &Value, stored: &Value) -> Result<Map<String, Value>, Status> {
+pub(super) fn to_v2(documents: &Documents, given: &Value, stored: &Value) -> Result<Map<String, Value>, Status> {
     for (field, expected) in [("apiVersion", KIND.api), ("kind", KIND.name)] {
         if given[field] != expected {
             return Err(Status::invalid(format!("{field}: must be '{expected}'.")));
@@ -28,7 +28,7 @@ pub(super) fn to_v2(given: &Value, stored: &Value) -> Result<Map<String, Value>,
     }
     let mut annotations = Annotations::of(&given["metadata"]);
     let mut service = Map::new();
-    annotations.fields(SERVICE, &mut service)?;
+    annotations.fields(SERVICE, stored, &mut service)?;
     match annotations.take(AUTHORIZATION).as_deref() {
         None | Some("") => {}
         Some("default") => super::annotations::put(&mut service, "binaryAuthorization.useDefault", json!(true)),
@@ -36,7 +36,7 @@ pub(super) fn to_v2(given: &Value, stored: &Value) -> Result<Map<String, Value>,
     }
     service.insert(
         "template".to_owned(),
-        Value::Object(template::to_v2(&given["spec"]["template"], &stored["template"])?),
+        Value::Object(template::to_v2(documents, &given["spec"]["template"], &stored["template"])?),
     );
     if let Some(traffic) = given["spec"]["traffic"].as_array() {
         let targets: Vec<_> = traffic.iter().enumerate().map(target_to_v2).collect::<Result<_, _>>()?;
@@ -47,9 +47,7 @@ pub(super) fn to_v2(given: &Value, stored: &Value) -> Result<Map<String, Value>,
             service.insert(field.to_owned(), Value::Object(values));
         }
     }
-    for field in UNSPOKEN {
-        container::copy(stored, field, &mut service);
-    }
+    template::keep(&UNSPOKEN, stored, &mut service);
     Ok(service)
 }
 
@@ -66,6 +64,7 @@ fn target_to_v2((index, given): (usize, &Value)) -> Result<Value, Status> {
             target["type"] = json!(REVISION);
             target["revision"] = json!(revision);
         }
+        (None, Some(false)) => return refuse("revision_name: must be set when latest_revision is false."),
         (None, _) => target["type"] = json!(LATEST),
     }
     Ok(target)

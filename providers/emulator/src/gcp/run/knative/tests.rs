@@ -8,6 +8,10 @@ use crate::gcp::{
     validate::body,
 };
 
+fn documents() -> Documents {
+    Documents::load().expect("the committed schemas")
+}
+
 fn key() -> Key {
     Key { project: "p".to_owned(), location: "us-central1".to_owned(), service: "hello".to_owned() }
 }
@@ -96,12 +100,12 @@ fn containers() -> Value {
 
 #[test]
 fn a_service_comes_back_as_it_was() {
-    let (documents, source) = (Documents::load().expect("the committed schemas"), whole());
+    let (documents, source) = (documents(), whole());
     assert_eq!(body(&documents.run, "GoogleCloudRunV2Service", "service", &source).as_ref(), Ok(&source));
     let shown = service::from_v2(&key(), &source);
     // As a client sends it back.
     let given = body(&documents.run_v1, "Service", "service", &shown).expect("v1's own schema takes it");
-    let back = Value::Object(service::to_v2(&given, &Value::Null).expect("all of it is known"));
+    let back = Value::Object(service::to_v2(&documents, &given, &Value::Null).expect("all of it is known"));
     let back = body(&documents.run, "GoogleCloudRunV2Service", "service", &back).expect("v2's schema takes it");
     assert_eq!(back, source);
 }
@@ -146,12 +150,12 @@ fn whole_job() -> Value {
 
 #[test]
 fn a_job_comes_back_as_it_was() {
-    let (documents, source) = (Documents::load().expect("the committed schemas"), whole_job());
+    let (documents, source) = (documents(), whole_job());
     assert_eq!(body(&documents.run, "GoogleCloudRunV2Job", "job", &source).as_ref(), Ok(&source));
     let key = JobKey { project: "p".to_owned(), location: "us-central1".to_owned(), job: "nightly".to_owned() };
     let shown = job::from_v2(&key, &source);
     let given = body(&documents.run_v1, "Job", "job", &shown).expect("v1's own schema takes it");
-    let back = Value::Object(job::to_v2(&given, &Value::Null).expect("all of it is known"));
+    let back = Value::Object(job::to_v2(&documents, &given, &Value::Null).expect("all of it is known"));
     assert_eq!(body(&documents.run, "GoogleCloudRunV2Job", "job", &back), Ok(source));
 }
 
@@ -165,23 +169,105 @@ fn a_secret_of_another_project_has_an_alias() {
         shown["metadata"]["annotations"]["run.googleapis.com/secrets"],
         "projects-999-secrets-db:projects/999/secrets/db"
     );
-    assert_eq!(Value::Object(template::to_v2(&shown, &Value::Null).expect("known")), source);
+    assert_eq!(Value::Object(template::to_v2(&documents(), &shown, &Value::Null).expect("known")), source);
+}
+
+/// What v1 has no word for, or one word for several things.
+fn awkward() -> Value {
+    json!({
+        "sshEnabled": true,
+        "scaling": { "scalingMode": "MANUAL", "manualInstanceCount": 0 },
+        "iapEnabled": true,
+        "multiRegionSettings": { "regions": ["us-central1", "europe-west1"], "multiRegionId": "m" },
+        "template": {
+            "timeout": "1.5s",
+            "encryptionKeyShutdownDuration": "5400s",
+            "serviceMesh": { "mesh": "m" },
+            "scaling": { "cpuUtilization": 0.5, "concurrencyUtilization": 0.5 },
+            "vpcAccess": {},
+            "nodeSelector": {},
+            "volumes": [
+                { "name": "db", "cloudSqlInstance": { "instances": ["p:l:one"] } },
+                { "name": "scratch", "emptyDir": { "medium": "MEMORY" } },
+                { "name": "other", "cloudSqlInstance": { "instances": ["p:l:two"] } },
+                { "name": "files", "filestore": { "volume": "v" } },
+                { "name": "bucket", "gcs": { "bucket": "b", "mountOptions": ["a=1,2", "x"] } },
+            ],
+            "containers": [
+                {
+                    "name": "main",
+                    "image": "gcr.io/p/app",
+                    "sourceCode": { "inlinedSource": {} },
+                    "resources": { "cpuIdle": true, "startupCpuBoost": true },
+                    "env": [
+                        { "name": "A", "valueSource": { "secretKeyRef": { "secret": "projects/local/secrets/db" } } },
+                    ],
+                    "volumeMounts": [{ "name": "db", "mountPath": "/cloudsql" }],
+                },
+                { "name": "side", "image": "gcr.io/p/side", "resources": { "limits": { "cpu": "1" } } },
+            ],
+        },
+    })
+}
+
+/// As a client reads, changes and writes back.
+fn replaced(stored: &Value, change: impl FnOnce(&mut Value)) -> Value {
+    let documents = documents();
+    let mut shown = service::from_v2(&key(), stored);
+    change(&mut shown);
+    let given = body(&documents.run_v1, "Service", "service", &shown).expect("v1's own schema takes it");
+    let back = Value::Object(service::to_v2(&documents, &given, stored).expect("all of it is known"));
+    body(&documents.run, "GoogleCloudRunV2Service", "service", &back).expect("v2's schema takes it")
 }
 
 #[test]
-fn what_v1_cannot_say_stays() {
-    let stored = json!({ "iapEnabled": true, "template": { "serviceMesh": { "mesh": "m" } } });
-    let given = json!({ "apiVersion": "serving.knative.dev/v1", "kind": "Service", "spec": { "template": {} } });
-    let changed = Value::Object(service::to_v2(&given, &stored).expect("known"));
-    assert_eq!(changed["iapEnabled"], true);
-    assert_eq!(changed["template"]["serviceMesh"], stored["template"]["serviceMesh"]);
+fn what_is_sent_back_as_it_was_read_changes_nothing() {
+    let mut stored = awkward();
+    // As checked.
+    stored["template"]["containers"][1]["resources"] = json!({ "limits": { "cpu": "1" } });
+    assert_eq!(replaced(&stored, |_| {}), stored);
+    assert_eq!(replaced(&whole(), |_| {}), whole());
+}
+
+#[test]
+fn a_change_by_v1_changes_no_more_than_it_says() {
+    let stored = awkward();
+    let changed = replaced(&stored, |service| {
+        service["spec"]["template"]["spec"]["containers"][1]["env"] = json!([{ "name": "B", "value": "1" }]);
+    });
+    let mut expected = stored.clone();
+    expected["template"]["containers"][1]["env"] = json!([{ "name": "B", "value": "1" }]);
+    assert_eq!(changed, expected);
+    // gcloud knows a project in the alias of a secret by its number alone.
+    let alias = &service::from_v2(&key(), &stored)["spec"]["template"]["metadata"]["annotations"][template::SECRETS];
+    let number = crate::gcp::project::number("local");
+    assert_eq!(alias, &json!(format!("projects-{number}-secrets-db:projects/{number}/secrets/db")));
+    let off = replaced(&stored, |service| {
+        let annotations = service["metadata"]["annotations"].as_object_mut().expect("some");
+        annotations.remove("run.googleapis.com/iap-enabled").expect("it is shown");
+    });
+    assert_eq!(off.get("iapEnabled"), None);
+}
+
+#[test]
+fn words_that_are_no_json_and_old_words_are_taken() {
+    let given = json!({
+        "metadata": { "annotations": {
+            "run.googleapis.com/container-dependencies": "{nginx: [hello]}",
+            "run.googleapis.com/vpc-access-egress": "all",
+        } },
+        "spec": { "containers": [{ "name": "nginx", "image": "i" }, { "name": "hello", "image": "i" }] },
+    });
+    let template = Value::Object(template::to_v2(&documents(), &given, &Value::Null).expect("known"));
+    assert_eq!(template["containers"][0]["dependsOn"], json!(["hello"]));
+    assert_eq!(template["vpcAccess"]["egress"], "ALL_TRAFFIC");
 }
 
 #[test]
 fn what_cloud_run_does_not_support_is_refused() {
     let refused = |container: Value| {
         let template = json!({ "spec": { "containers": [container] } });
-        template::to_v2(&template, &Value::Null).expect_err("refused").message
+        template::to_v2(&documents(), &template, &Value::Null).expect_err("refused").message
     };
     assert_eq!(
         refused(json!({ "imagePullPolicy": "Always" })),
@@ -195,5 +281,7 @@ fn what_cloud_run_does_not_support_is_refused() {
         refused(container);
     }
     let traffic = json!({ "apiVersion": "serving.knative.dev/v1", "kind": "Service", "spec": { "template": {}, "traffic": [{ "revisionName": "a", "latestRevision": true }] } });
-    assert!(service::to_v2(&traffic, &Value::Null).is_err());
+    assert!(service::to_v2(&documents(), &traffic, &Value::Null).is_err());
+    let nowhere = json!({ "apiVersion": "serving.knative.dev/v1", "kind": "Service", "spec": { "template": {}, "traffic": [{ "latestRevision": false, "percent": 100 }] } });
+    assert!(service::to_v2(&documents(), &nowhere, &Value::Null).is_err());
 }

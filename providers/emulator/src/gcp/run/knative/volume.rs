@@ -11,7 +11,7 @@ const BUCKETS: &str = "gcsfuse.run.googleapis.com";
 pub(super) fn to_v2(spec: &Value, sql: Option<&str>, aliases: &Aliases) -> Result<Vec<Value>, Status> {
     let mut volumes = Vec::new();
     for (index, given) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
-        let mut volume = only(given, &["name", "nfs"]);
+        let mut volume = only(given, &["name", "nfs", "filestore"]);
         if let Some(secret) = given.get("secret") {
             volume["secret"] = secret_to_v2(secret, aliases);
         } else if let Some(folder) = given.get("emptyDir") {
@@ -23,7 +23,7 @@ pub(super) fn to_v2(spec: &Value, sql: Option<&str>, aliases: &Aliases) -> Resul
             }
         } else if let Some(csi) = given.get("csi").filter(|csi| csi["driver"] == BUCKETS) {
             volume["gcs"] = bucket_to_v2(csi);
-        } else if given.get("nfs").is_none() {
+        } else if given.get("nfs").is_none() && given.get("filestore").is_none() {
             return Err(Status::invalid(format!("spec.template.spec.volumes[{index}]: no volume of a known kind.")));
         }
         volumes.push(volume);
@@ -70,13 +70,13 @@ fn bucket_to_v2(given: &Value) -> Value {
 /// v1's volumes of a v2 template, and the annotation for Cloud SQL.
 pub(super) fn from_v2(template: &Value, annotations: &mut Map<String, Value>, aliases: &mut Aliases) -> Vec<Value> {
     let mut volumes = Vec::new();
+    let mut databases: Vec<&str> = Vec::new();
     for source in template["volumes"].as_array().into_iter().flatten() {
         if let Some(instances) = source["cloudSqlInstance"]["instances"].as_array() {
-            let names: Vec<_> = instances.iter().filter_map(Value::as_str).collect();
-            annotations.insert(CLOUD_SQL.to_owned(), json!(names.join(",")));
+            databases.extend(instances.iter().filter_map(Value::as_str));
             continue;
         }
-        let mut volume = only(source, &["name", "nfs"]);
+        let mut volume = only(source, &["name", "nfs", "filestore"]);
         if let Some(secret) = source.get("secret") {
             volume["secret"] = secret_from_v2(secret, aliases);
         }
@@ -99,6 +99,9 @@ pub(super) fn from_v2(template: &Value, annotations: &mut Map<String, Value>, al
             volume["csi"]["volumeAttributes"] = attributes;
         }
         volumes.push(volume);
+    }
+    if !databases.is_empty() {
+        annotations.insert(CLOUD_SQL.to_owned(), json!(databases.join(",")));
     }
     volumes
 }
