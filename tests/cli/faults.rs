@@ -77,3 +77,20 @@ fn latency_slows_every_call() {
     assert_eq!(again.status.code(), Some(41), "it is not changed while it runs");
     ok(cloud.run(&["emulator", "start"]));
 }
+
+#[test]
+fn a_cloud_that_does_not_hold_its_answer_back_is_asked_again() {
+    let cloud = LocalCloud::start();
+    let file = project(&cloud.dir().join("app"), "shop", "");
+    ok(cloud.run(&["emulator", "faults", "add", "501", "--path", "/v2/*:wait"]));
+    let deploy = ok(cloud.carrack().args(["deploy", "--local", "-f"]).arg(&file).output().unwrap());
+    assert!(stderr(&deploy).contains("answered 200 in "));
+    let requests = stdout(&ok(cloud.run(&["emulator", "requests"])));
+    let of =
+        |form: &str| requests.lines().filter(|line| line.starts_with(form) && line.contains("/operations/")).count();
+    assert_eq!((of("501 POST"), of("200 GET") > 0), (1, true), "{requests}");
+    ok(cloud.run(&["emulator", "faults", "clear"]));
+    ok(cloud.carrack().args(["destroy", "--local", "--yes", "-f"]).arg(&file).output().unwrap());
+    let requests = stdout(&ok(cloud.run(&["emulator", "requests"])));
+    assert!(requests.lines().any(|line| line.starts_with("200 POST") && line.ends_with(":wait")), "{requests}");
+}

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::{
     CloudRun,
     error::classify,
-    operations::{self, Ended},
+    operations::{self, Ended, Tells},
 };
 
 const BASE: &str = "https://artifactregistry.googleapis.com/v1";
@@ -113,7 +113,7 @@ impl Registry for CloudRun {
             })
             .await;
         }
-        match operations::wait(self, cx, BASE, created.json()?, ErrorKind::BuildFailed).await? {
+        match operations::wait(self, cx, BASE, created.json()?, Tells::WhenAsked, ErrorKind::BuildFailed).await? {
             Ended::Done(_) => Ok(true),
             Ended::Failed { error, .. } => Err(on_repository(error, repository)),
         }

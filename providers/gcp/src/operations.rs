@@ -1,5 +1,8 @@
 //! Long-running operations: <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.operations>.
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use carrack_core::{
     Error, ErrorKind, Result,
@@ -9,7 +12,7 @@ use carrack_core::{
 use carrack_http::Request;
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     CloudRun,
@@ -18,6 +21,21 @@ use crate::{
 
 /// Cloud Run gives a revision up by itself well before this.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
+
+/// How long the API is asked to hold its answer back.
+const HELD: Duration = Duration::from_secs(20);
+
+/// As an HTTP status: <https://cloud.google.com/apis/design/errors#handling_errors>.
+const UNIMPLEMENTED: u16 = 501;
+
+/// How an API tells the end of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// It answers when it comes, so that nobody has to ask again and again.
+    WhenDone,
+    /// It answers at once how things stand.
+    WhenAsked,
+}
 
 /// An operation as it is read.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,24 +64,27 @@ pub(crate) enum Ended {
 }
 
 /// Waits for the end. `base` is the API's URL up to and with its version.
+/// Some servers may not hold an answer back (<https://google.aip.dev/151>): then they are asked.
 /// `otherwise` is the kind of an error whose code says nothing better.
 pub(crate) async fn wait(
     provider: &CloudRun,
     cx: &Ctx,
     base: &str,
     started: Operation,
+    tells: Tells,
     otherwise: ErrorKind,
 ) -> Result<Ended> {
     let url = format!("{base}/{}", started.name);
     let ended = if started.done {
         started
     } else {
-        poll_until(cx, PollPolicy::within(PATIENCE), || async {
-            let request = Request::new(Method::GET, &url).bearer(&provider.token).classify(classify);
-            let operation: Operation = provider.http.send(cx, request).await?.json()?;
-            Ok(if operation.done { Poll::Ready(operation) } else { Poll::Pending })
-        })
-        .await?
+        let policy = PollPolicy::within(PATIENCE);
+        let policy = match tells {
+            Tells::WhenDone => PollPolicy { first: Duration::ZERO, ..policy },
+            Tells::WhenAsked => policy,
+        };
+        let held = AtomicBool::new(tells == Tells::WhenDone);
+        poll_until(cx, policy, || look(provider, cx, &url, &held)).await?
     };
     Ok(match ended.error {
         Some(status) => Ended::Failed {
@@ -72,4 +93,23 @@ pub(crate) async fn wait(
         },
         None => Ended::Done(ended.response.unwrap_or(ended.metadata)),
     })
+}
+
+/// `held` is whether the answer may be; a server that does not hold it back says so once.
+async fn look(provider: &CloudRun, cx: &Ctx, url: &str, held: &AtomicBool) -> Result<Poll<Operation>> {
+    let request = if held.load(Ordering::Relaxed) {
+        // Once more does no harm: it only looks.
+        let body = json!({ "timeout": format!("{}s", HELD.as_secs()) });
+        let wait = Request::new(Method::POST, format!("{url}:wait")).json(&body)?;
+        wait.idempotent().timeout(Some(2 * HELD)).accept(&[UNIMPLEMENTED])
+    } else {
+        Request::new(Method::GET, url)
+    };
+    let answer = provider.http.send(cx, request.bearer(&provider.token).classify(classify)).await?;
+    if answer.status == UNIMPLEMENTED {
+        held.store(false, Ordering::Relaxed);
+        return Ok(Poll::Pending);
+    }
+    let operation: Operation = answer.json()?;
+    Ok(if operation.done { Poll::Ready(operation) } else { Poll::Pending })
 }

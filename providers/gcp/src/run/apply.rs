@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     CloudRun,
-    operations::{self, Ended, Operation},
+    operations::{self, Ended, Operation, Tells},
 };
 
 /// Instances have ten seconds to end: <https://cloud.google.com/run/docs/container-contract#instance-shutdown>.
@@ -78,7 +78,7 @@ pub(crate) async fn apply(
 /// The service after the operation, or its error with the revision that it is about.
 async fn finish(provider: &CloudRun, cx: &Ctx, started: Operation, otherwise: ErrorKind) -> Result<Value> {
     // That looking failed does not say that the operation did.
-    let ended = operations::wait(provider, cx, client::BASE, started, otherwise).await;
+    let ended = operations::wait(provider, cx, client::BASE, started, Tells::WhenDone, otherwise).await;
     match ended.map_err(Error::uncertain)? {
         Ended::Done(service) => Ok(service),
         Ended::Failed { error, metadata } => Err(about_revision(without_preface(error), &metadata)),
