@@ -83,6 +83,29 @@ async fn a_task_takes_its_sidecar_along() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_fails_when_its_sidecar_ends_too_early() {
+    for kind in KINDS {
+        let real = Real::start(kind).await;
+        let (mut side, mut main) = (real.side(), container(&["lines", "0"]));
+        side["args"] = json!(["lines", "0"]);
+        main["dependsOn"] = json!(["side"]);
+        real.job(1, json!([side, main])).await;
+        let begun = real.begin().await;
+        let operation = real.local.done(begun).await;
+        let text = operation["error"]["message"].as_str().unwrap_or_default();
+        let expected = "The user-provided container failed the configured startup probe checks.";
+        assert!(text.ends_with(expected), "{operation:#} {:#?}", real.log().await);
+        assert_eq!(
+            (&operation["metadata"]["failedCount"], &operation["metadata"]["retriedCount"]),
+            (&json!(1), &json!(1))
+        );
+        assert!(!real.log().await.iter().any(|(name, _)| name == "main"), "it waits for the other");
+        real.bench.assert_nothing_is_left();
+        real.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_task_is_asked_to_end() {
     for kind in KINDS {
         let real = Real::start(kind).await;

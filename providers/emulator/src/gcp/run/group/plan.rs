@@ -89,6 +89,7 @@ pub(crate) enum Trouble {
     },
     /// It ended before its probe passed, or another one's did.
     Ended {
+        container: usize,
         default_probe: bool,
         exit: Exit,
     },
@@ -262,7 +263,7 @@ impl<'a> Rising<'a> {
                 log.missed(&probed, 1, true, Miss::Cancelled);
             }
         }
-        Trouble::Ended { default_probe: probed.unwrap_or(true), exit }
+        Trouble::Ended { container, default_probe: probed.unwrap_or(true), exit }
     }
 
     /// Ends what has started, and what starts this moment.

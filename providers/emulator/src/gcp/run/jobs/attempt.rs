@@ -87,7 +87,7 @@ impl Attempts {
     async fn attempt(&self, wanted: &Wanted, over: &CancellationToken) -> Option<Attempted> {
         let instance = match self.plan.bring_up(wanted, over).await {
             Ok(instance) => instance,
-            Err(trouble) => return failed(trouble),
+            Err(trouble) => return failed(trouble, wanted.main),
         };
         tokio::select! {
             biased;
@@ -135,11 +135,12 @@ impl Attempts {
     }
 }
 
-fn failed(trouble: Trouble) -> Option<Attempted> {
+/// Only the end of the container `main` is the task's.
+fn failed(trouble: Trouble, main: usize) -> Option<Attempted> {
     Some(match trouble {
         Trouble::Cancelled => return None,
-        Trouble::Ended { exit, .. } => Attempted::Ended(Attempt::exited(exit)),
-        Trouble::Unhealthy { .. } => {
+        Trouble::Ended { container, exit, .. } if container == main => Attempted::Ended(Attempt::exited(exit)),
+        Trouble::Ended { .. } | Trouble::Unhealthy { .. } => {
             let text = "The user-provided container failed the configured startup probe checks.";
             Attempted::Ended(Attempt::broken(Code::Aborted, text))
         }
