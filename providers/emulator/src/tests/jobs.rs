@@ -335,6 +335,13 @@ async fn more_than_is_kept_does_not_run_at_once() {
     }
     let (status, refused) = local.run_job("wide", json!({})).await;
     assert_eq!((status, &refused["error"]["status"]), (429, &json!("RESOURCE_EXHAUSTED")));
+    for (field, token) in [("startExecutionToken", "v1"), ("runExecutionToken", "v2")] {
+        let mut another = job("gated", 10_000);
+        another[field] = json!(token);
+        let changed = local.call(Method::PATCH, &format!("{PARENT}/jobs/wide"), Some(another)).await;
+        assert_eq!(local.done(changed).await["error"]["code"], 8);
+    }
+    assert_eq!(local.job("wide").await["executionCount"], 5);
     local.until(|| local.containers() == 64).await;
     local.running.shutdown().await.unwrap();
     assert_eq!(local.runtime.running.load(std::sync::atomic::Ordering::SeqCst), 0);

@@ -23,6 +23,9 @@ const NOT_STORED: [&str; 2] = ["name", "etag"];
 /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs#Job>
 const TOKENS: [&str; 2] = ["startExecutionToken", "runExecutionToken"];
 
+/// gcloud explains the code: <https://cloud.google.com/run/quotas>
+const FULL: &str = "Resource exhausted: too many tasks of the job's executions are not at their end.";
+
 /// A change that passed all checks.
 pub(super) struct Change {
     pub(super) spec: Map<String, Value>,
@@ -109,11 +112,15 @@ async fn reconcile(job: Arc<Job>, by: By, token: Option<(bool, String)>, fail: O
         } else {
             let template = state.spec["template"].clone();
             let mut execution = Execution::new(name, &template, &state.origin(&job.key), &who);
-            if run {
+            if state.is_full(&execution) {
+                let (code, message) = (Code::ResourceExhausted, FULL.to_owned());
+                checked = Err(Failure { code, message, reason: Reason::Common("UNKNOWN") });
+            } else if run {
                 execution.waiting.push(Waiting::Job { operation, generation });
                 return start(&job, &mut state, execution);
+            } else {
+                start(&job, &mut state, execution);
             }
-            start(&job, &mut state, execution);
         }
     }
     settle(&job, generation, &operation, checked);
@@ -155,9 +162,7 @@ pub(super) fn plan(job: &Job, state: &State, wanted: &Value, by: &str) -> Result
     }
     let execution = Execution::new(new_name(state, &job.key.job), &template, &state.origin(&job.key), by);
     if state.is_full(&execution) {
-        // gcloud explains the code: https://cloud.google.com/run/quotas
-        let text = "Resource exhausted: too many tasks of the job's executions are not at their end.";
-        return Err(Status::new(Code::ResourceExhausted, text));
+        return Err(Status::new(Code::ResourceExhausted, FULL));
     }
     Ok(execution)
 }
