@@ -180,7 +180,8 @@ impl FakeRuntime {
                 Some("flaky") => i32::from(attempt == "0"),
                 // Only the second task fails.
                 Some("second") => i32::from(variable("CLOUD_RUN_TASK_INDEX") == "1"),
-                Some("gated") => tokio::select! {
+                Some("flaky-gated") if attempt == "0" => 1,
+                Some("gated" | "flaky-gated") => tokio::select! {
                     () = gate.cancelled() => 0,
                     () = stop.cancelled() => 143,
                 },

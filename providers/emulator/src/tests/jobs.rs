@@ -144,6 +144,24 @@ async fn a_task_that_fails_is_tried_again_and_then_fails_its_execution() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_tried_again_tells_how_the_last_attempt_ended() {
+    let local = Local::start();
+    local.create_job("flaky", job("flaky-gated", 1)).await;
+    let begun = local.run_job("flaky", json!({})).await;
+    local.until_async(|| async { local.tasks(&begun.1["metadata"]).await[0]["retried"] == 1 }).await;
+    let task = local.tasks(&begun.1["metadata"]).await[0].clone();
+    let status = json!({ "code": 10, "message": "The container exited with an error." });
+    assert_eq!(task["lastAttemptResult"], json!({ "status": status, "exitCode": 1 }));
+    let completed = condition(&task, "Completed");
+    assert_eq!((&completed["state"], completed.get("message")), (&json!("CONDITION_RECONCILING"), None));
+    assert_eq!(completed.get("executionReason"), None);
+    local.runtime.gate.cancel();
+    let execution = local.done(begun).await["response"].clone();
+    assert_eq!(local.tasks(&execution).await[0]["lastAttemptResult"], json!({ "status": {} }));
+    local.running.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_tasks_run_at_once_than_are_allowed() {
     let local = Local::start();
     let mut wanted = job("gated", 5);
@@ -300,6 +318,11 @@ async fn a_job_without_its_image_is_not_ready() {
     let operation = local.ran("nightly").await;
     assert_eq!(operation["error"], json!({ "code": 5, "message": text }));
     assert_eq!(condition(&operation["metadata"], "ContainerReady")["state"], "CONDITION_FAILED");
+    let task = local.tasks(&operation["metadata"]).await[0].clone();
+    let completed = condition(&task, "Completed");
+    assert_eq!((&completed["state"], &completed["message"]), (&json!("CONDITION_FAILED"), &json!(text)));
+    assert_eq!((task.get("reconciling"), task.get("startTime")), (None, None), "{task:#}");
+    assert_eq!(operation["metadata"]["failedCount"], 1);
     local.running.shutdown().await.unwrap();
 }
 

@@ -11,7 +11,7 @@ use super::{
     execution::{End, Execution, Waiting, typed},
     job::Job,
     names::JobKey,
-    task::Task,
+    task::{Attempt, Task},
     template,
 };
 use crate::{
@@ -141,7 +141,7 @@ async fn task(job: &Arc<Job>, plan: &Planned, index: u32) {
             Attempted::Ended(end) if end.succeeded() || attempt == plan.retries => {
                 return change(&|task| task.end(end.clone()));
             }
-            Attempted::Ended(_) => {}
+            Attempted::Ended(end) => change(&|task| task.last = Some(end.clone())),
             // Another attempt would be the same.
             Attempted::Impossible(end) => return change(&|task| task.end(end.clone())),
         }
@@ -159,15 +159,14 @@ fn finish(job: &Arc<Job>, name: &str, failure: Option<Failure>) {
     let finished = {
         let mut state = job.state();
         let Some(execution) = state.execution_mut(name) else { return };
+        let failure = failure.filter(|_| !execution.stop.is_cancelled());
         for task in execution.tasks.iter_mut().filter(|task| !task.state.is_terminal()) {
-            if failure.is_none() || execution.stop.is_cancelled() {
-                task.cancel();
+            match &failure {
+                Some(Failure { code, message, .. }) => task.end(Attempt::broken(*code, message)),
+                None => task.cancel(),
             }
         }
-        let end = match failure {
-            Some(failure) if !execution.stop.is_cancelled() => End::NotStarted(failure),
-            _ => execution.outcome(),
-        };
+        let end = failure.map_or_else(|| execution.outcome(), End::NotStarted);
         execution.close(end.clone());
         let rendered = typed(execution.render(&job.key));
         let waiting = std::mem::take(&mut execution.waiting);

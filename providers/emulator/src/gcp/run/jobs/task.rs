@@ -213,12 +213,14 @@ impl Task {
             State::Failed | State::Cancelled => Phase::Failed,
         };
         let mut completed = at(completed, self.completed);
-        if let Some((_, text)) = self.last.as_ref().and_then(|last| last.failure.as_ref()) {
+        // While another attempt runs, the last one's end is not the task's.
+        let last = self.last.as_ref().filter(|_| self.state.is_terminal());
+        if let Some((_, text)) = last.and_then(|last| last.failure.as_ref()) {
             completed = completed.saying(text.clone());
         }
         if self.state == State::Cancelled {
             completed = completed.because(Why::Execution("CANCELLED"));
-        } else if self.last.as_ref().is_some_and(|last| last.exit_code.is_some_and(|code| code != 0)) {
+        } else if last.is_some_and(|last| last.exit_code.is_some_and(|code| code != 0)) {
             completed = completed.because(Why::Execution("NON_ZERO_EXIT_CODE"));
         }
         json!([at(started, self.started).render("Started"), completed.render("Completed")])
