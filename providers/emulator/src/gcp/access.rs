@@ -54,18 +54,22 @@ impl Access for RegistryAccess {
 
 /// `HOST/PROJECT/REPO/IMAGE`, or `gcr.io/PROJECT/IMAGE` -> `projects/PROJECT/locations/L/repositories/REPO`.
 pub(crate) fn repository(projects: &Projects, name: &str) -> Option<String> {
-    let (host, rest) = name.split_once('/')?;
-    let mut parts = rest.split('/');
-    let mut project = parts.next()?.to_owned();
-    if project.contains('.') {
-        project = format!("{project}:{}", parts.next()?);
-    }
-    let project = projects.resolve(&project);
+    let (host, _) = name.split_once('/')?;
+    let named = project(name)?;
+    let project = projects.resolve(&named);
     if let Some(location) = container_registry(host) {
         return Some(format!("projects/{project}/locations/{location}/repositories/{host}"));
     }
     let location = host.strip_suffix(HOST_SUFFIX)?;
-    Some(format!("projects/{project}/locations/{location}/repositories/{}", parts.next()?))
+    let repository = name.get(host.len() + named.len() + 2..)?.split('/').next()?;
+    Some(format!("projects/{project}/locations/{location}/repositories/{repository}"))
+}
+
+/// `HOST/PROJECT/…`, or `HOST/DOMAIN/PROJECT/…` -> `PROJECT`, `DOMAIN:PROJECT`.
+pub(crate) fn project(name: &str) -> Option<String> {
+    let mut parts = name.split('/').skip(1);
+    let first = parts.next()?;
+    Some(if first.contains('.') { format!("{first}:{}", parts.next()?) } else { first.to_owned() })
 }
 
 fn permission(action: Action) -> &'static str {

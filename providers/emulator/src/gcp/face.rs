@@ -145,7 +145,9 @@ impl Face {
         if id == "serviceusage.services.get" && parameters.remove(0) != "projects" {
             return Err(unimplemented());
         }
-        let project = parameters.first().map(|named| self.projects.resolve(named)).unwrap_or_default();
+        let makes = parts.method != http::Method::GET;
+        let name = |named: &String| if makes { self.projects.keep(named) } else { self.projects.resolve(named) };
+        let project = parameters.first().map(name).unwrap_or_default();
         let fail = parts.extensions.get::<FailOperation>().map(|fail| fail.0.clone());
         let (documents, version) = (&self.documents, document.version.as_str());
         let call = Call { documents, principal, api, version, project, parameters, query, body, fail };

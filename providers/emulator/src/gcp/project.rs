@@ -32,28 +32,40 @@ pub(crate) fn get(call: &Call<'_>) -> Result<Value, Status> {
     if !call.principal.may("resourcemanager.projects.get") {
         return Err(Status::new(Code::PermissionDenied, "The caller does not have permission"));
     }
+    // An id that was said is one, whatever its project goes by.
+    let named = call.parameter(0);
+    let id = if is_number(&named) { &call.project } else { &named };
     Ok(json!({
-        "projectId": call.project,
+        "projectId": id,
         "projectNumber": number(&call.project),
         "lifecycleState": "ACTIVE",
-        "name": call.project,
+        "name": id,
     }))
 }
 
-/// The projects that were named so far: a number is taken wherever an id is.
+/// By number the name that each project goes by: its id, or the number where something was made by that before anybody
+/// said the id, which no number tells. A number is taken wherever an id is, and the other way round.
 #[derive(Debug, Default)]
 pub(crate) struct Projects(RwLock<BTreeMap<String, String>>);
 
 impl Projects {
-    /// The id of a project that was named by id or by number.
+    /// The one name of a project, however it was named.
     pub(crate) fn resolve(&self, named: &str) -> String {
         if is_number(named) {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
             return known.get(named).cloned().unwrap_or_else(|| named.to_owned());
         }
+        self.keep(named)
+    }
+
+    /// The same, of a project that something is made in: the name stays.
+    pub(crate) fn keep(&self, named: &str) -> String {
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(number(named), named.to_owned());
-        named.to_owned()
+        known.entry(number(named)).or_insert_with(|| named.to_owned()).clone()
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -70,5 +82,15 @@ mod tests {
         assert_eq!(projects.resolve(&number), number);
         assert_eq!(projects.resolve("local"), "local");
         assert_eq!(projects.resolve(&number), "local");
+        assert_eq!((projects.keep(&number), projects.keep("local")), ("local".to_owned(), "local".to_owned()));
+    }
+
+    #[test]
+    fn a_project_goes_by_one_name() {
+        let (projects, number) = (Projects::default(), number("local"));
+        assert_eq!(projects.keep(&number), number);
+        assert_eq!((projects.resolve("local"), projects.resolve(&number)), (number.clone(), number.clone()));
+        projects.clear();
+        assert_eq!((projects.resolve("local"), projects.resolve(&number)), ("local".to_owned(), "local".to_owned()));
     }
 }

@@ -7,15 +7,21 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     containers::FakeRuntime,
-    harness::{Local, TOKEN, last},
+    harness::{Local, PARENT, TOKEN, last},
 };
-use crate::{registry::Registry, state::Ingredients};
+use crate::{gcp::project, registry::Registry, state::Ingredients};
 
 const REPOSITORIES: &str = "/v1/projects/local/locations/us-central1/repositories";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// With a registry that keeps what it is given, and a repository `apps`.
 async fn start(dir: &std::path::Path) -> Local {
+    let local = empty(dir);
+    make(&local, "apps").await;
+    local
+}
+
+fn empty(dir: &std::path::Path) -> Local {
     let runtime = Arc::new(FakeRuntime::default());
     let ingredients = Ingredients {
         images: Arc::new(Registry::open(dir.to_owned()).expect("a folder")),
@@ -24,9 +30,7 @@ async fn start(dir: &std::path::Path) -> Local {
         latency: std::time::Duration::ZERO,
         recorder: None,
     };
-    let local = Local::of(ingredients, runtime);
-    make(&local, "apps").await;
-    local
+    Local::of(ingredients, runtime)
 }
 
 async fn make(local: &Local, repository: &str) {
@@ -143,6 +147,26 @@ async fn a_repository_goes_with_its_images() {
     assert_eq!(local.call(Method::DELETE, &format!("{REPOSITORIES}/apps"), None).await.0, 200);
     make(&local, "apps").await;
     assert!(list(&local, "dockerImages", "dockerImages").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_made_by_a_projects_number_is_found_by_its_id() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (local, number) = (empty(dir.path()), project::number("local"));
+    let numbered = REPOSITORIES.replace("local", &number);
+    let body = json!({ "format": "DOCKER" });
+    let made = local.call(Method::POST, &format!("{numbered}?repositoryId=apps"), Some(body)).await;
+    assert_eq!(made.0, 200, "{made:?}");
+    push(&local, "apps/hello", "v1", "2026-01-02T03:04:05Z").await;
+    for path in [REPOSITORIES, &numbered] {
+        let (_, images) = local.get(&format!("{path}/apps/dockerImages")).await;
+        assert_eq!(images["dockerImages"].as_array().map(Vec::len), Some(1), "{path} {images:#}");
+    }
+    assert_eq!(local.get("/v1/projects/local").await.1["projectId"], "local");
+    let service = local.deployed("hello").await;
+    assert_eq!(local.service("hello").await, service);
+    let path = format!("{}/services/hello", PARENT.replace("local", &number));
+    assert_eq!(local.get(&path).await, (200, service));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

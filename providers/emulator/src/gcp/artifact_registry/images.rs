@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 use super::repositories::{Repositories, missing, name};
 use crate::{
     gcp::{
-        access::{container_registry, registry_uri},
+        access::{self, container_registry, registry_uri},
         call::Call,
+        project,
         status::Status,
         time::stamp,
     },
@@ -16,8 +17,7 @@ use crate::{
 
 /// The images of the repository that a call names, there or not.
 pub(super) fn of(images: &dyn Images, call: &Call<'_>) -> Vec<StoredImage> {
-    let prefix = prefix(call);
-    images.list().into_iter().filter(|image| image.name.starts_with(&prefix)).collect()
+    images.list().into_iter().filter(|image| image.name.starts_with(&prefix(call, image))).collect()
 }
 
 /// The same, of a repository that must be there, for somebody who may see them.
@@ -36,17 +36,21 @@ pub(super) fn seen(
 }
 
 /// What an image's name begins with in the registry. One of Container Registry's hosts is its own repository.
-fn prefix(call: &Call<'_>) -> String {
+fn prefix(call: &Call<'_>, image: &StoredImage) -> String {
     let (location, repository) = (call.parameter(1), call.parameter(2));
+    // There it has the project's name by which it was pushed.
+    let pushed =
+        access::project(&image.name).filter(|pushed| project::number(pushed) == project::number(&call.project));
+    let project = pushed.unwrap_or_else(|| call.project.clone());
     if container_registry(&repository) == Some(&*location) {
-        return format!("{repository}/{}/", call.project.replace(':', "/"));
+        return format!("{repository}/{}/", project.replace(':', "/"));
     }
-    format!("{}/", registry_uri(&location, &call.project, &repository))
+    format!("{}/", registry_uri(&location, &project, &repository))
 }
 
 /// `team/hello`, of `us-central1-docker.pkg.dev/local/apps/team/hello`.
 pub(super) fn package(call: &Call<'_>, image: &StoredImage) -> String {
-    image.name.strip_prefix(&prefix(call)).unwrap_or(&image.name).to_owned()
+    image.name.strip_prefix(&prefix(call, image)).unwrap_or(&image.name).to_owned()
 }
 
 /// As an id in a resource's name: <https://cloud.google.com/artifact-registry/docs/reference/rest/v1/projects.locations.repositories.packages#Package>

@@ -47,6 +47,7 @@ use super::{
 };
 use crate::gcp::{
     call::{Call, unimplemented},
+    project,
     status::Status,
     validate,
 };
@@ -134,7 +135,7 @@ fn spec(call: &Call<'_>, stored: &Value) -> Result<serde_json::Map<String, Value
 fn check_namespace(call: &Call<'_>) -> Result<(), Status> {
     let given = call.body["metadata"]["namespace"].as_str().unwrap_or_default();
     let key = call.key();
-    if given.is_empty() || given == key.project || given == key.project_number() {
+    if given.is_empty() || project::number(given) == key.project_number() {
         return Ok(());
     }
     Err(Status::invalid(format!("metadata.namespace: must be '{}', as in the request's path.", key.project)))
