@@ -143,15 +143,22 @@ impl Cloud {
     /// As freshly started: no service, job, secret, image, repository, log, principal or fault; nothing runs.
     pub(crate) async fn reset(&self) -> io::Result<()> {
         self.faults.clear(None);
-        self.google.jobs.clear().await;
-        self.google.run.clear().await;
+        // All that takes time, until nothing was made meanwhile.
+        let left = loop {
+            self.google.jobs.clear().await;
+            self.google.run.clear().await;
+            let left = self.clear_runtime().await.map_err(io::Error::other).and(self.images.clear().await);
+            if self.google.jobs.is_empty() && self.google.run.is_empty() {
+                break left;
+            }
+        };
+        self.google.run.parts.operations.clear();
         self.google.repositories.clear();
         self.google.secrets.clear();
+        self.google.projects.clear();
         self.google.logs.clear();
         self.iam.reset();
-        let left = self.clear_runtime().await;
-        self.images.clear().await?;
-        left.map_err(io::Error::other)
+        left
     }
 
     /// What an engine keeps of the containers and images goes too.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use reqwest::Method;
 use serde_json::json;
 
-use super::harness::{Local, PARENT, last, public, template, url};
+use super::{
+    harness::{Local, PARENT, last, public, template, url},
+    jobs::job,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_two_changes_at_once_none_is_lost() {
@@ -36,6 +39,22 @@ async fn a_reset_takes_what_is_made_meanwhile() {
     assert_eq!(reset.await.expect("joined").expect("an answer").status(), 204);
     assert_eq!(local.service("second").await["error"]["code"], 404, "{second:#}");
     assert_eq!(local.containers(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_takes_the_jobs_that_are_made_while_services_end() {
+    let local = Local::start();
+    local.done(local.create("first", public(&["stubborn"])).await).await;
+    let address = format!("{}/reset", local.running.addresses().console);
+    let reset = tokio::spawn(local.client.request(Method::POST, address).bearer_auth(&local.token).send());
+    local.until_async(|| async { local.service("first").await["deleteTime"].is_string() }).await;
+    let operation = local.create_job("nightly", job("env", 1)).await;
+    assert_eq!(local.get(&format!("{PARENT}/jobs/nightly")).await.0, 200);
+    local.runtime.gate.cancel();
+    assert_eq!(reset.await.expect("joined").expect("an answer").status(), 204);
+    assert_eq!(local.get(&format!("{PARENT}/jobs/nightly")).await.0, 404);
+    let path = format!("/v2/{}", operation["name"].as_str().expect("a name"));
+    assert_eq!(local.get(&path).await.0, 404);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

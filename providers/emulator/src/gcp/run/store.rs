@@ -91,6 +91,10 @@ impl Store {
         self.parts.operations.clear();
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Service>>> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
