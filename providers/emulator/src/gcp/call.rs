@@ -1,6 +1,7 @@
 //! One call of an API, its path, query and body already checked.
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -81,6 +82,12 @@ impl Call<'_> {
 /// The text that goes with the code: <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>
 pub(crate) fn unimplemented() -> Status {
     Status::new(Code::Unimplemented, "Operation is not implemented, or supported, or enabled.")
+}
+
+/// One page of a list that is sorted by creation time, descending.
+pub(crate) fn newest_first(call: &Call<'_>, field: &str, mut items: Vec<(Timestamp, Value)>) -> Result<Value, Status> {
+    items.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
+    page(call, field, items.into_iter().map(|(_, item)| item).collect())
 }
 
 /// One page of a list: `pageSize`, `pageToken`. A token is the number of the first item.

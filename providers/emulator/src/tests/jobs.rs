@@ -299,7 +299,7 @@ async fn a_change_replaces_the_whole_job() {
     let (_, jobs) = local.get(&format!("{PARENT}/jobs")).await;
     let names: Vec<_> =
         jobs["jobs"].as_array().expect("jobs").iter().map(|job| last(&job["name"]).to_owned()).collect();
-    assert_eq!(names, ["nightly", "other"]);
+    assert_eq!(names, ["other", "nightly"], "the newest first");
     let again = local.call(Method::POST, &format!("{PARENT}/jobs?jobId=other"), Some(job("env", 1))).await;
     assert_eq!((again.0, &again.1["error"]["message"]), (409, &json!("Resource 'other' already exists.")));
     local.running.shutdown().await.unwrap();

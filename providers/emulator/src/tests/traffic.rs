@@ -184,6 +184,28 @@ async fn a_delete_stops_everything_and_frees_the_port() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_have_the_newest_first() {
+    let local = Local::start();
+    for name in ["b", "c", "a"] {
+        local.deployed(name).await;
+    }
+    local.done(local.patch("c", "?updateMask=template", json!({ "template": template(&["new"]) })).await).await;
+    let names = |value: &Value, field: &str, part: usize| -> Vec<String> {
+        let items = value[field].as_array().expect("a list").iter();
+        items
+            .map(|item| item["name"].as_str().and_then(|name| name.split('/').nth(part)).expect("a name").to_owned())
+            .collect()
+    };
+    assert_eq!(names(&local.get(&format!("{PARENT}/services")).await.1, "services", 5), ["a", "c", "b"]);
+    let (_, revisions) = local.get(&format!("{PARENT}/services/-/revisions")).await;
+    assert_eq!(names(&revisions, "revisions", 5), ["c", "a", "c", "b"]);
+    for path in ["services", "services/-/revisions"] {
+        let (status, refused) = local.get(&format!("/v2/projects/local/locations/-/{path}")).await;
+        assert_eq!((status, &refused["error"]["message"]), (400, &json!("Invalid location '-'.")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revisions_are_listed_and_old_ones_deleted() {
     let local = Local::start();
     let (old, new, _) = second(&local, json!([latest(100)])).await;

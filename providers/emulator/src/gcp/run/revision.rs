@@ -10,9 +10,13 @@ use super::{
     condition::{Condition, Failure, Since},
     etag,
     names::Key,
+    store::HURRY,
     template,
 };
-use crate::{gcp::time::stamp, router::Backend};
+use crate::{
+    gcp::time::stamp,
+    router::{Backend, backend::GRACE},
+};
 
 /// In a template and not in a revision.
 const TEMPLATE_ONLY: [&str; 4] = ["revision", "healthCheckDisabled", "sandboxes", "ambientNetworking"];
@@ -22,14 +26,16 @@ pub(crate) struct Revision {
     pub(crate) name: String,
     /// The service's generation that made it.
     pub(crate) generation: u64,
+    /// The one that made it the latest one, or made it that again.
+    pub(super) wanted_by: u64,
     /// As the service had it, without a revision's name.
     pub(crate) template: Value,
     pub(crate) state: State,
     /// Of each container's image, its name by digest; as many as were found.
     pub(crate) digests: Vec<String>,
     pub(crate) cancelled: CancellationToken,
+    pub(super) created: Timestamp,
     uid: Uuid,
-    created: Timestamp,
     updated: Timestamp,
     creator: String,
     launch_stage: Value,
@@ -55,6 +61,7 @@ impl Revision {
         Self {
             name,
             generation,
+            wanted_by: generation,
             template: unnamed(&spec["template"]),
             state: State::Pending,
             digests: Vec::new(),
@@ -89,6 +96,17 @@ impl Revision {
         match &self.state {
             State::Ready(backend) => Some(backend),
             State::Pending | State::Failed(_) => None,
+        }
+    }
+
+    /// Of one that is forgotten: its instance stops. Nothing leads to it, but earlier requests may still be there;
+    /// with the service's end there is no time for them.
+    pub(super) async fn end(&self, closed: &CancellationToken) {
+        if let Some(backend) = self.backend() {
+            tokio::select! {
+                () = backend.close(GRACE) => {}
+                () = closed.cancelled() => backend.close(HURRY).await,
+            }
         }
     }
 

@@ -1,22 +1,17 @@
 //! `services/S/revisions`: get, list, delete.
 use serde_json::{Value, json};
 
-use super::{
-    etag,
-    revision::State,
-    service::{Service, Target},
-    store::{HURRY, Store},
-};
-use crate::{
-    gcp::{
-        call::{Call, page, unimplemented},
-        operations::Operations,
-        status::{Code, Status},
-    },
-    router::backend::GRACE,
+use super::{etag, service::Service, store::Store};
+use crate::gcp::{
+    call::{Call, newest_first, unimplemented},
+    operations::Operations,
+    status::{Code, Status},
 };
 
 pub(crate) fn handle(store: &Store, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
+    if call.parameter(1) == "-" {
+        return Err(Status::invalid("Invalid location '-'."));
+    }
     match verb {
         "get" => get(store, call),
         "list" => list(store, call),
@@ -43,10 +38,10 @@ fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
     for service in store.all() {
         if service.key.parent() == key.parent() && (key.service == "-" || service.key.service == key.service) {
             let state = service.state();
-            revisions.extend(state.revisions.iter().rev().map(|revision| revision.render(&service.key)));
+            revisions.extend(state.revisions.iter().map(|revision| (revision.created, revision.render(&service.key))));
         }
     }
-    page(call, "revisions", revisions)
+    newest_first(call, "revisions", revisions)
 }
 
 fn delete(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
@@ -74,10 +69,7 @@ pub(super) fn remove(
     let index = index.ok_or_else(|| key.revision_not_found(name))?;
     let revision = &state.revisions[index];
     etag::check(etag, revision.version(), name)?;
-    let latest = index + 1 == state.revisions.len() || state.latest_ready.as_deref() == Some(name);
-    let wanted = Target::all(&state.spec);
-    let routed = state.applied.iter().chain(&wanted).any(|target| target.revision.as_deref() == Some(name));
-    if latest || routed || matches!(revision.state, State::Pending) {
+    if state.needs(revision) {
         return Err(Status::new(
             Code::FailedPrecondition,
             format!("Revision '{name}' cannot be deleted: it is the latest one, or traffic or a tag leads to it."),
@@ -91,14 +83,9 @@ pub(super) fn remove(
     let operation = store.parts.operations.begin(&key.parent(), value.clone());
     let operation_name = operation["name"].as_str().unwrap_or_default().to_owned();
     let (operations, closed) = (store.parts.operations.clone(), service.closed.clone());
-    // Nothing leads to it, but earlier requests may still be there. The service's end waits for this task.
+    // The service's end waits for this task.
     service.tasks.spawn(async move {
-        if let Some(backend) = removed.backend() {
-            tokio::select! {
-                () = backend.close(GRACE) => {}
-                () = closed.cancelled() => backend.close(HURRY).await,
-            }
-        }
+        removed.end(&closed).await;
         operations.finish(&operation_name, value.clone(), Ok(value));
     });
     Ok(operation)

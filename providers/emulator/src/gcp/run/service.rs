@@ -51,7 +51,7 @@ pub(crate) struct State {
     pub(super) observed_generation: u64,
     /// What the user may set, the defaults filled in.
     pub(super) spec: Value,
-    /// The oldest first.
+    /// In the order in which each became the latest one, last.
     pub(super) revisions: Vec<Revision>,
     /// How many revisions there have been.
     pub(super) cuts: u64,
@@ -190,6 +190,16 @@ impl State {
     /// Whether traffic or a tag that is served leads to a revision.
     pub(super) fn leads_to(&self, revision: &str) -> bool {
         self.applied.iter().any(|target| target.revision.as_deref().or(self.latest_ready.as_deref()) == Some(revision))
+    }
+
+    /// Whether a revision is the latest one, is on its way, or has traffic or a tag now or soon.
+    pub(super) fn needs(&self, revision: &Revision) -> bool {
+        let name = Some(revision.name.as_str());
+        let wanted = Target::all(&self.spec);
+        self.latest_created().map(|latest| latest.name.as_str()) == name
+            || self.latest_ready.as_deref() == name
+            || matches!(revision.state, super::revision::State::Pending)
+            || self.applied.iter().chain(&wanted).any(|target| target.revision.as_deref() == name)
     }
 
     pub(crate) fn url(&self) -> Option<String> {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     gcp::{
-        call::{Call, page, unimplemented},
+        call::{Call, newest_first, unimplemented},
         operations::Operations,
         status::{Code, Status},
     },
@@ -20,6 +20,9 @@ use crate::{
 };
 
 pub(crate) fn handle(store: &Arc<Store>, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
+    if call.parameter(1) == "-" {
+        return Err(Status::invalid("Invalid location '-'."));
+    }
     match verb {
         "create" => create(store, call),
         "get" => get(store, call),
@@ -103,6 +106,8 @@ fn get(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
     Ok(state.render(&service.key))
 }
 
+/// The newest first, of one location:
+/// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/list>
 fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
     let parent = call.parent();
     call.authorize("run.services.list", &parent)?;
@@ -110,9 +115,12 @@ fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
         .all()
         .into_iter()
         .filter(|service| service.key.parent() == parent)
-        .map(|service| service.state().render(&service.key))
+        .map(|service| {
+            let state = service.state();
+            (state.created, state.render(&service.key))
+        })
         .collect();
-    page(call, "services", services)
+    newest_first(call, "services", services)
 }
 
 fn patch(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {

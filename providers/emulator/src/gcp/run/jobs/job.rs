@@ -60,7 +60,7 @@ pub(in crate::gcp::run) struct State {
     pub(super) executions: Vec<Execution>,
     /// How many there have been.
     pub(super) count: u64,
-    created: Timestamp,
+    pub(super) created: Timestamp,
     creator: String,
     last_modifier: String,
 }

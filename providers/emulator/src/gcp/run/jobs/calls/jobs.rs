@@ -94,14 +94,18 @@ pub(in crate::gcp::run) fn get(store: &Jobs, call: &Call<'_>, key: &JobKey) -> R
     Ok(state.render(key))
 }
 
-/// By name.
+/// The newest first.
 pub(in crate::gcp::run) fn all(store: &Jobs, call: &Call<'_>) -> Result<Vec<(JobKey, Value)>, Status> {
     call.authorize("run.jobs.list", &call.parent())?;
-    Ok(store
-        .all(&call.project, &call.parameter(1))
-        .into_iter()
-        .map(|job| (job.key.clone(), job.state().render(&job.key)))
-        .collect())
+    let found = store.all(&call.project, &call.parameter(1)).into_iter();
+    let mut found: Vec<_> = found
+        .map(|job| {
+            let state = job.state();
+            (state.created, (job.key.clone(), state.render(&job.key)))
+        })
+        .collect();
+    found.sort_by_key(|(created, _)| std::cmp::Reverse(*created));
+    Ok(found.into_iter().map(|(_, job)| job).collect())
 }
 
 /// There is no mask: what is not given is reset.
