@@ -183,6 +183,58 @@ async fn a_delete_stops_everything_and_frees_the_port() {
     assert_eq!(url(&again), url(&service));
 }
 
+/// A template whose revision has a name.
+fn named(revision: &str, args: &[&str]) -> Value {
+    let mut template = template(args);
+    template["revision"] = json!(revision);
+    json!({ "invokerIamDisabled": true, "template": template })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_template_that_names_an_earlier_revision_rolls_back_to_it() {
+    let local = Local::start();
+    let change = async |service: Value| local.done(local.patch("hello", "", service).await).await;
+    local.done(local.create("hello", named("hello-v1", &[])).await).await;
+    change(named("hello-v2", &["new"])).await;
+    let operation = change(named("hello-v1", &[])).await;
+    let service = &operation["response"];
+    for field in ["latestCreatedRevision", "latestReadyRevision"] {
+        assert_eq!(last(&service[field]), "hello-v1", "{service:#}");
+    }
+    assert_eq!((&service["generation"], &service["observedGeneration"]), (&json!("3"), &json!("3")));
+    assert_eq!(local.text(url(service)).await, (200, "hello-v1".to_owned()));
+    local.until(|| local.containers() == 1).await;
+    assert_eq!(change(named("hello-v1", &[])).await["response"]["generation"], "3", "the same again");
+    let path = format!("{PARENT}/services/hello/revisions");
+    let (_, listed) = local.get(&path).await;
+    let names: Vec<_> = listed["revisions"].as_array().expect("a list").iter().map(|one| last(&one["name"])).collect();
+    assert_eq!(names, ["hello-v2", "hello-v1"], "by their age");
+    assert_eq!(local.call(Method::DELETE, &format!("{path}/hello-v1"), None).await.0, 400);
+    local.done(local.call(Method::DELETE, &format!("{path}/hello-v2"), None).await).await;
+
+    // To one that did not come up.
+    let mut missing = named("hello-v3", &[]);
+    missing["template"]["containers"][0]["image"] = json!("gcr.io/local/missing");
+    let failed = change(missing.clone()).await["error"].clone();
+    assert_eq!(change(named("hello-v1", &[])).await.get("error"), None);
+    assert_eq!(change(missing).await["error"], failed);
+    let service = local.service("hello").await;
+    assert_eq!(last(&service["latestCreatedRevision"]), "hello-v3");
+    assert_eq!(last(&service["latestReadyRevision"]), "hello-v1");
+    assert_eq!(service["terminalCondition"]["state"], "CONDITION_FAILED");
+
+    // From one that is on its way, and the next name is the next number.
+    let pending = local.patch("hello", "", named("hello-v4", &["gated"])).await;
+    assert_eq!(change(named("hello-v1", &[])).await.get("error"), None);
+    local.runtime.gate.cancel();
+    local.done(pending).await;
+    local.until(|| local.containers() == 1).await;
+    assert_eq!(local.text(url(&service)).await, (200, "hello-v1".to_owned()));
+    let operation = change(public(&["newest"])).await;
+    let made = last(&operation["response"]["latestReadyRevision"]);
+    assert!(made.starts_with("hello-00005-"), "{made}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_have_the_newest_first() {
     let local = Local::start();

@@ -84,7 +84,7 @@ impl State {
             revision::State::Pending => Verdict::Waiting,
             // A later change that leads all the traffic to revisions by their names goes on without it.
             revision::State::Failed(failure)
-                if latest.generation == self.generation || wanted.iter().any(|target| target.revision.is_none()) =>
+                if latest.wanted_by == self.generation || wanted.iter().any(|target| target.revision.is_none()) =>
             {
                 not_ready(&latest.name, failure, false)
             }

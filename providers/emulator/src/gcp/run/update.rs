@@ -44,11 +44,11 @@ pub(super) fn apply(service: &Arc<Service>, state: &mut State, change: Change) -
     }
     let spec = Value::Object(change.spec);
     let cut = state.cut(&service.key, &spec, change.force)?;
-    if let (None, Some(status)) = (&cut, &change.fail) {
+    if let (Cut::Nothing | Cut::Again(_), Some(status)) = (&cut, &change.fail) {
         // No revision to fail with it: nothing changes.
         return Ok(service.parts.operations.failed(&service.key.parent(), typed(state.render(&service.key)), status));
     }
-    let changed = cut.is_some() || state.spec != spec;
+    let changed = cut != Cut::Nothing || state.spec != spec;
     let before = std::mem::replace(&mut state.spec, spec);
     if let Err(error) = service.open_ports(state) {
         state.spec = before;
@@ -57,19 +57,27 @@ pub(super) fn apply(service: &Arc<Service>, state: &mut State, change: Change) -
     if changed {
         state.generation += 1;
         state.touch(&change.by);
-        state.reconcile(cut.is_some());
+        state.reconcile(&cut);
     }
-    if let Some(name) = &cut {
-        let generation = state.generation;
-        let closed = service.closed.child_token();
-        let revision = Revision::new(name.clone(), generation, &state.spec, &change.by, closed);
-        bring_up::spawn(service, &revision, change.fail);
-        state.revisions.push(revision);
-    }
+    let revision = match cut {
+        Cut::Nothing => None,
+        Cut::New(name) => {
+            let generation = state.generation;
+            let closed = service.closed.child_token();
+            let revision = Revision::new(name.clone(), generation, &state.spec, &change.by, closed);
+            bring_up::spawn(service, &revision, change.fail);
+            state.revisions.push(revision);
+            Some(name)
+        }
+        Cut::Again(name) => {
+            state.take_up(&name);
+            Some(name)
+        }
+    };
     let operation = service.parts.operations.begin(&service.key.parent(), typed(state.render(&service.key)));
     let name = operation["name"].as_str().unwrap_or_default().to_owned();
     state.operation = Some(name.clone());
-    state.pending.push(Pending { operation: name, revision: cut });
+    state.pending.push(Pending { operation: name, revision });
     // The operation pends until somebody looks at the service again.
     let settled = service.clone();
     service.tasks.spawn(async move { settle::settle(&settled) });
@@ -89,18 +97,33 @@ pub(super) fn preview(service: &Service, state: &State, change: Change) -> Resul
     Ok(value)
 }
 
+/// What a new spec makes the latest revision.
+#[derive(Debug, PartialEq, Eq)]
+enum Cut {
+    /// The one that is.
+    Nothing,
+    /// One of this name.
+    New(String),
+    /// An earlier one, which the template names and is the same as: a roll-back. As Knative has it:
+    /// <https://github.com/knative/serving/blob/main/pkg/reconciler/configuration/configuration.go>
+    Again(String),
+}
+
 impl State {
-    /// The name of the revision that a new spec makes, if it makes one.
-    fn cut(&self, key: &Key, spec: &Value, force: bool) -> Result<Option<String>, Status> {
+    fn cut(&self, key: &Key, spec: &Value, force: bool) -> Result<Cut, Status> {
         let template = template::shown(unnamed(&spec["template"]));
         let same = |revision: &Revision| template::shown(revision.template.clone()) == template;
         let differs = self.latest_created().is_none_or(|latest| !same(latest));
         let Some(name) = spec["template"]["revision"].as_str() else {
-            return Ok((differs || force).then(|| new_revision(&key.service, self.cuts + 1)));
+            let name = || new_revision(&key.service, self.cuts + 1);
+            return Ok(if differs || force { Cut::New(name()) } else { Cut::Nothing });
         };
         match self.revision(name) {
-            None => Ok(Some(name.to_owned())),
-            Some(revision) if !force && same(revision) => Ok(None),
+            None => Ok(Cut::New(name.to_owned())),
+            Some(revision) if !force && same(revision) => {
+                let latest = self.latest_created().is_some_and(|latest| latest.name == name);
+                Ok(if latest { Cut::Nothing } else { Cut::Again(name.to_owned()) })
+            }
             Some(_) => Err(Status::new(
                 Code::AlreadyExists,
                 format!("Revision named '{name}' with different configuration already exists."),
@@ -108,14 +131,26 @@ impl State {
         }
     }
 
-    fn reconcile(&mut self, cut: bool) {
+    /// From now on it is the latest one.
+    fn take_up(&mut self, name: &str) {
+        let generation = self.generation;
+        if let Some(index) = self.revisions.iter().position(|revision| revision.name == name) {
+            let mut revision = self.revisions.remove(index);
+            revision.wanted_by = generation;
+            self.revisions.push(revision);
+        }
+    }
+
+    fn reconcile(&mut self, cut: &Cut) {
         use super::condition::Condition::Reconciling;
         self.reconciling = true;
         self.ready.set(Reconciling);
         self.routes_ready.set(Reconciling);
-        if cut {
-            self.cuts += 1;
+        if *cut != Cut::Nothing {
             self.configurations_ready.set(Reconciling);
+        }
+        if matches!(cut, Cut::New(_)) {
+            self.cuts += 1;
         }
     }
 }
