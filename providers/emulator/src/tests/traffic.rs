@@ -236,6 +236,33 @@ async fn a_template_that_names_an_earlier_revision_rolls_back_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_oldest_revisions_are_forgotten_when_there_are_too_many() {
+    let local = Local::start();
+    local.done(local.create("hello", named("hello-first", &[])).await).await;
+    local.done(local.patch("hello", "", named("hello-second", &["new"])).await).await;
+    let traffic = json!([pinned("hello-first", 100)]);
+    local.done(local.patch("hello", "?updateMask=traffic", json!({ "traffic": traffic })).await).await;
+    let mut missing = json!({ "template": template(&[]) });
+    missing["template"]["containers"][0]["image"] = json!("gcr.io/local/missing");
+    let mut newest = local.patch("hello", "?updateMask=template", missing.clone()).await;
+    for _ in 0..1_000 {
+        newest = local.patch("hello", "?updateMask=template&forceNewRevision=true", missing.clone()).await;
+    }
+    local.done(newest).await;
+    let path = format!("{PARENT}/services/hello/revisions");
+    local
+        .until_async(|| async {
+            let (_, listed) = local.get(&path).await;
+            listed["revisions"].as_array().map(Vec::len) == Some(1_000) && listed.get("nextPageToken").is_none()
+        })
+        .await;
+    assert_eq!(local.get(&format!("{path}/hello-first")).await.0, 200, "it serves");
+    assert_eq!(local.get(&format!("{path}/hello-second")).await.0, 200, "it is the latest that is ready");
+    let service = local.service("hello").await;
+    assert_eq!(local.text(url(&service)).await, (200, "hello-first".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_have_the_newest_first() {
     let local = Local::start();
     for name in ["b", "c", "a"] {

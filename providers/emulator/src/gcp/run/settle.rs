@@ -5,13 +5,16 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     condition::{Condition, Failure, Reason},
-    revision,
+    revision::{self, Revision},
     service::{Service, State, Target, typed},
 };
 use crate::{
     gcp::status::{Code, Status},
     router::{Routes, Share},
 };
+
+/// Of one service: <https://cloud.google.com/run/quotas>
+const KEPT: usize = 1_000;
 
 enum Verdict {
     Waiting,
@@ -20,15 +23,20 @@ enum Verdict {
 }
 
 pub(super) fn settle(service: &Arc<Service>) {
-    let (finished, rendered) = {
+    let (finished, rendered, surplus) = {
         let mut state = service.state();
         if state.deleted.is_some() {
             return;
         }
         let finished = state.settle(&service.routes);
         state.close_tags();
-        (finished, state.render(&service.key))
+        let surplus = state.take_surplus(KEPT);
+        (finished, state.render(&service.key), surplus)
     };
+    for revision in surplus {
+        let closed = service.closed.clone();
+        service.tasks.spawn(async move { revision.end(&closed).await });
+    }
     for (operation, result) in finished {
         let metadata = typed(rendered.clone());
         service.parts.operations.finish(&operation, metadata.clone(), result.map(|()| metadata));
@@ -144,6 +152,17 @@ impl State {
                 backend.unrouted();
             }
         }
+    }
+
+    /// More than are kept: the oldest that serve nothing, and will not.
+    fn take_surplus(&mut self, kept: usize) -> Vec<Revision> {
+        let mut surplus = Vec::new();
+        while self.revisions.len() > kept {
+            let idle = self.revisions.iter().enumerate().filter(|(_, revision)| !self.needs(revision));
+            let Some((oldest, _)) = idle.min_by_key(|(_, revision)| revision.created) else { break };
+            surplus.push(self.revisions.remove(oldest));
+        }
+        surplus
     }
 
     fn finished(&mut self, verdict: &Verdict) -> Vec<(String, Result<(), Status>)> {
