@@ -33,6 +33,9 @@ fn every_exchange_of_a_command_is_written() {
     let other = dir.path().join("other");
     let again = cloud.carrack().args(["emulator", "start", "--record"]).arg(&other).output().unwrap();
     assert_eq!((again.status.code(), other.exists()), (Some(41), false), "it is not changed while it runs");
+    ok(cloud.run(&["emulator", "stop"]));
+    let last = lines(&fs::read_to_string(&path).unwrap()).pop().unwrap();
+    assert!(last["end"].is_string() && last["exchanges"].as_u64() >= Some(recorded.len() as u64), "{last}");
 }
 
 #[test]

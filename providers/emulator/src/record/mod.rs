@@ -5,7 +5,8 @@
 //! | `exchange` | one call, as both sides see it |
 //! | `mask` | tokens and secrets, which no recording has |
 //!
-//! Of a registry's calls only what was asked and its status are kept.
+//! Of a registry's calls only what was asked and its status are kept. An orderly end has a line of its own, so that a
+//! recording without it is known to be a part.
 mod exchange;
 mod mask;
 
@@ -17,13 +18,29 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
+use serde::Serialize;
+
 pub(crate) use self::exchange::Exchange;
 use crate::requests::Outcome;
 
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    /// `None` once it could not be written: a line that is missing must not look like a call that never was.
-    file: Mutex<Option<File>>,
+    /// `None` once it ended or could not be written: a line that is missing must not look like a call that never was.
+    file: Mutex<Option<Written>>,
+}
+
+#[derive(Debug)]
+struct Written {
+    file: File,
+    exchanges: u64,
+}
+
+/// The last line.
+#[derive(Serialize)]
+struct End {
+    end: String,
+    exchanges: u64,
 }
 
 impl Recorder {
@@ -38,18 +55,32 @@ impl Recorder {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         file.set_permissions(Permissions::from_mode(0o600))?;
-        Ok(Self { file: Mutex::new(Some(file)) })
+        Ok(Self { file: Mutex::new(Some(Written { file, exchanges: 0 })) })
     }
 
     /// Appends one whole line, `n` being the call's number in the list of requests.
     pub(crate) fn keep(&self, n: u64, exchange: Exchange, outcome: &Outcome) {
         let line = exchange.line(n, outcome);
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = file.as_mut()
-            && let Err(error) = open.write_all(&line)
-        {
-            tracing::error!(%error, "the recording cannot be written, and ends here");
-            *file = None;
+        if let Some(written) = file.as_mut() {
+            written.exchanges += 1;
+            if let Err(error) = written.file.write_all(&line) {
+                tracing::error!(%error, "the recording cannot be written, and ends here");
+                *file = None;
+            }
+        }
+    }
+
+    /// Appends the last line: no call comes after it, and as many as it says came before.
+    pub(crate) fn end(&self) {
+        let written = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Written { mut file, exchanges }) = written else { return };
+        let end = End { end: Timestamp::now().to_string(), exchanges };
+        // A text and a number: nothing in it can fail.
+        let mut line = serde_json::to_vec(&end).unwrap_or_default();
+        line.push(b'\n');
+        if let Err(error) = file.write_all(&line) {
+            tracing::error!(%error, "the end of the recording cannot be written");
         }
     }
 }

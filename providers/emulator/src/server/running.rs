@@ -176,6 +176,9 @@ impl Running {
             // It ends by itself, or was ended with the process.
             let _ = face.await;
         }
+        if let Some(recorder) = &self.cloud.recorder {
+            recorder.end();
+        }
         // What a last request made before its face was closed.
         self.cloud.google.jobs.clear().await;
         self.cloud.google.run.clear().await;

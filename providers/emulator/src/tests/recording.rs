@@ -60,4 +60,8 @@ async fn every_exchange_is_a_line() {
     assert_eq!((&pull["host"], &pull["registry"]), (&json!("us-central1-docker.pkg.dev"), &json!(true)));
     assert_eq!((pull.get("response"), create.get("registry")), (None, None));
     assert_eq!((&cut["status"], &cut["fault"]), (&Value::Null, &json!("reset")));
+
+    local.running.shutdown().await.expect("an orderly end");
+    let end = self::lines(&path).pop().expect("a last line");
+    assert_eq!((&end["exchanges"], end["end"].is_string(), end.get("n")), (&json!(6), true, None));
 }
