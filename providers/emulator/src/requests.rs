@@ -14,8 +14,73 @@ use serde::Serialize;
 const KEPT: usize = 10_000;
 /// Of each text that the caller chose, which may have much more.
 const LONGEST_TEXT: usize = 2 << 10;
-/// Query parameters that are credentials: <https://cloud.google.com/apis/docs/system-parameters>
-const SECRET_PARAMETERS: [&str; 3] = ["access_token", "oauth_token", "key"];
+/// Query parameters whose values may be shown, in lower case and without `_`: those of Google's documents and of the
+/// registry. A field of a body may be given by any other name, and a credential too.
+/// <https://cloud.google.com/apis/docs/system-parameters>
+const SHOWN_PARAMETERS: [&str; 62] = [
+    ".xgafv",
+    "account",
+    "allowmissing",
+    "alt",
+    "apiversion",
+    "artifacttype",
+    "attachmentid",
+    "callback",
+    "continue",
+    "digest",
+    "dryrun",
+    "etag",
+    "extralocationtypes",
+    "fields",
+    "fieldselector",
+    "filter",
+    "force",
+    "forcenewrevision",
+    "from",
+    "includeuninitialized",
+    "instanceid",
+    "jobid",
+    "kind",
+    "labelselector",
+    "last",
+    "limit",
+    "mount",
+    "n",
+    "name",
+    "names",
+    "ns",
+    "offlinetoken",
+    "options.requestedpolicyversion",
+    "orderby",
+    "outputdefaults",
+    "pagesize",
+    "pagetoken",
+    "parent",
+    "prettyprint",
+    "propagationpolicy",
+    "quotauser",
+    "reason",
+    "repositoryid",
+    "resourceversion",
+    "returnpartialsuccess",
+    "ruleid",
+    "scope",
+    "secretid",
+    "service",
+    "serviceid",
+    "showdeleted",
+    "tag",
+    "tagid",
+    "unique",
+    "updatemask",
+    "uploadprotocol",
+    "uploadtype",
+    "userproject",
+    "validateonly",
+    "view",
+    "watch",
+    "workerpoolid",
+];
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Request {
@@ -108,24 +173,28 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// Without what a query says of who calls.
+/// Without what a query may say of who calls, or of a secret.
 pub(crate) fn redact(path_and_query: &str) -> String {
     let Some((path, query)) = path_and_query.split_once('?') else {
         return path_and_query.to_owned();
     };
     let parts: Vec<_> = query
         .split('&')
-        .map(|part| match part.split_once('=') {
-            Some((name, _)) if is_secret(name) => format!("{name}=REDACTED"),
-            _ => part.to_owned(),
+        .map(|part| {
+            let name = part.split_once('=').map(|(name, _)| name);
+            match name {
+                _ if part.is_empty() || is_shown(name.unwrap_or(part)) => part.to_owned(),
+                Some(name) => format!("{name}=REDACTED"),
+                None => "REDACTED".to_owned(),
+            }
         })
         .collect();
     format!("{path}?{}", parts.join("&"))
 }
 
-fn is_secret(name: &str) -> bool {
-    let name = percent_decode_str(name).decode_utf8_lossy();
-    SECRET_PARAMETERS.contains(&name.trim_start_matches('$'))
+fn is_shown(name: &str) -> bool {
+    let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase().replace('_', "");
+    SHOWN_PARAMETERS.contains(&name.trim_start_matches('$'))
 }
 
 #[cfg(test)]
@@ -162,7 +231,7 @@ mod tests {
     fn a_long_path_is_cut() {
         let requests = Requests::default();
         for path in
-            [format!("/{}", "a".repeat(60_000)), format!("/?key=k&b={}", "é".repeat(30_000)), "/short".to_owned()]
+            [format!("/{}", "a".repeat(60_000)), format!("/?key=k&filter={}", "é".repeat(30_000)), "/short".to_owned()]
         {
             requests.record(call(&path), &ok(), Duration::ZERO);
         }
@@ -175,14 +244,35 @@ mod tests {
             );
             assert!(request.path.len() >= LONGEST_TEXT);
         }
-        assert!(all[1].path.starts_with("/?key=REDACTED&b=é"), "{}", all[1].path);
+        assert!(all[1].path.starts_with("/?key=REDACTED&filter=é"), "{}", all[1].path);
         assert_eq!(all[2].path, "/short");
     }
 
     #[test]
-    fn credentials_in_a_query_are_not_kept() {
-        assert_eq!(redact("/v2/x?a=b&access_token=t&key=k"), "/v2/x?a=b&access_token=REDACTED&key=REDACTED");
-        assert_eq!(redact("/v2/x?%24access%5Ftoken=t"), "/v2/x?%24access%5Ftoken=REDACTED");
-        assert_eq!(redact("/v2/x"), "/v2/x");
+    fn of_a_query_only_what_is_known_to_be_harmless_is_kept() {
+        assert_eq!(
+            redact("/v2/x?pageSize=2&access_token=t&key=k"),
+            "/v2/x?pageSize=2&access_token=REDACTED&key=REDACTED"
+        );
+        for name in
+            ["%24access%5Ftoken", "bearer_token", "Authorization", "payload.data", "payload.dataCrc32c", "Oauth_Token"]
+        {
+            assert_eq!(redact(&format!("/v1/x:addVersion?{name}=aGk%3D")), format!("/v1/x:addVersion?{name}=REDACTED"));
+        }
+        assert_eq!(redact("/v2/x?ya29.abc&alt"), "/v2/x?REDACTED&alt");
+        for whole in ["/v2/x", "/v2/x?", "/v2/x?$alt=json;enum-encoding=int&update_mask=a&digest=sha256:1"] {
+            assert_eq!(redact(whole), whole);
+        }
+    }
+
+    #[test]
+    fn every_parameter_of_the_documents_is_shown_but_credentials() {
+        let documents = crate::gcp::schema::Documents::load().expect("the documents");
+        let known = documents.all().into_iter().flat_map(|document| {
+            document.served.values().flat_map(|method| method.query.keys()).chain(&document.common)
+        });
+        for name in known {
+            assert_ne!(is_shown(name), ["access_token", "key", "oauth_token"].contains(&name.as_str()), "{name}");
+        }
     }
 }

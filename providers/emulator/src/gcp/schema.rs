@@ -13,7 +13,7 @@ pub(crate) struct Document {
     pub(crate) version: String,
     /// Query parameters that every method takes.
     pub(crate) common: Vec<String>,
-    served: BTreeMap<String, Method>,
+    pub(crate) served: BTreeMap<String, Method>,
     /// HTTP method, path, id.
     unserved: Vec<(String, String, String)>,
     pub(crate) schemas: BTreeMap<String, Field>,
@@ -116,7 +116,7 @@ impl Documents {
     }
 
     #[cfg(test)]
-    pub(super) fn all(&self) -> [&Document; 7] {
+    pub(crate) fn all(&self) -> [&Document; 7] {
         let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager } = self;
         [run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager]
     }

@@ -90,6 +90,7 @@ impl Exchange {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (path_and_query, None),
         };
+        let mask = Mask::new(&call.host, &path, token);
         Self {
             time: call.at.to_string(),
             host: call.host.clone(),
@@ -100,7 +101,7 @@ impl Exchange {
             api_client: text(headers, &API_CLIENT),
             content_type: text(headers, &header::CONTENT_TYPE),
             registry,
-            mask: Mask::new(token),
+            mask,
             sent: (!registry).then(|| Captured::of(request)),
             answer: None,
         }
@@ -136,14 +137,11 @@ impl Exchange {
         let (mut request, request_unread) = split(self.sent.and_then(|sent| sent.part()));
         let (mut response, response_unread) = split(self.answer);
         let status = outcome.status.map(|status| status.as_u16());
-        for body in [&mut request, &mut response].into_iter().flatten() {
-            self.mask.hide(body);
+        if let Some(request) = &mut request {
+            self.mask.hide_sent(request);
         }
-        // A refusal may repeat what it refuses.
-        if status.is_none_or(|status| status >= 400)
-            && let Some(response) = &mut response
-        {
-            self.mask.hide_repeated(response);
+        if let Some(response) = &mut response {
+            self.mask.hide_answered(response, status.is_none_or(|status| status >= 400));
         }
         let line = Line {
             n,

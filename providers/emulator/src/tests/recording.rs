@@ -65,3 +65,42 @@ async fn every_exchange_is_a_line() {
     let end = self::lines(&path).pop().expect("a last line");
     assert_eq!((&end["exchanges"], end["end"].is_string(), end.get("n")), (&json!(6), true, None));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_gone_astray_is_in_no_line_and_no_list() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("calls");
+    let local = start(&path);
+    let google = local.running.addresses().google.clone();
+    let version = "/v1/projects/local/secrets/s:addVersion";
+    let secret = "aHVudGVyMi10aGUtc2VjcmV0";
+    let create = format!("{{\"replication\":{{\"automatic\":{{}}}},\"value\":\"{secret}\"}}");
+    let query = format!("{version}?payload.data={secret}&bearer_token={secret}&Authorization={secret}");
+    for (path, body) in [
+        ("/v1/projects/local/secrets?secretId=s", r#"{"replication":{"automatic":{}}}"#.to_owned()),
+        ("/v1/projects/local/secrets?secretId=t", create),
+        (version, format!("{{\"data\":\"{secret}\"}}")),
+        (version, format!("{{\"payloads\":{{\"data\":\"{secret}\"}}}}")),
+        (version, format!("{{\"payload\":\"{secret}\"}}")),
+        (version, format!("{{\"payload\":{{\"{secret}\":1}}}}")),
+        (version, format!("{{\"payload\":{{\"data\":\"{secret}!\"}}}}")),
+        (version, format!("{{\"payload\":{{\"data\":{{\"{secret}\":\"{secret}\"}}}}}}")),
+        (version, format!("{{\"payload\":{{\"data\":\"{secret}")),
+        (version, format!("{{\"payload\":{{\"data\":\"aGk=\"}},\"extra\":{{\"value\":\"{secret}\"}}}}")),
+        (version, format!("{{\"payload\":{{\"data\":\"{secret}\"}}}}")),
+        (&query, "{}".to_owned()),
+    ] {
+        let call = local.client.post(format!("{google}{path}")).bearer_auth(TOKEN).body(body);
+        let call = call.header("host", "secretmanager.googleapis.com").header("content-type", "application/json");
+        call.send().await.expect("an answer");
+    }
+    let url = format!("{google}/v1/projects/local/secrets/s/versions/1:access");
+    let call = local.client.get(url).bearer_auth(TOKEN).header("host", "secretmanager.googleapis.com");
+    assert!(call.send().await.expect("an answer").text().await.expect("a text").contains(secret), "it is kept");
+    let url = format!("{}/requests", local.running.addresses().console);
+    let list = local.client.get(url).bearer_auth(TOKEN).send().await.expect("an answer").text().await.expect("a text");
+    assert!(list.contains("payload.data=REDACTED"), "{list}");
+    let text = fs::read_to_string(&path).expect("a recording");
+    assert_eq!((text.lines().count(), text.matches("\"status\":200").count()), (13, 3), "{text}");
+    assert!(!text.contains(secret) && !list.contains(secret), "{text}{list}");
+}
