@@ -2,6 +2,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use insta::assert_snapshot;
+use serde_json::Value;
 
 use crate::{
     run::{ok, shown, snapshot, stdout},
@@ -85,4 +86,25 @@ fn nothing_is_printed_for_eval_when_no_local_cloud_runs() {
     error: `--project` and `--region` are gcloud's: carrack.toml says both
       help: add `--for gcloud`, or leave them out
     ");
+}
+
+#[test]
+fn the_token_of_gcloud_is_the_one_of_the_local_cloud_that_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| ok(carrack(dir.path()).arg("emulator").args(arguments).output().unwrap());
+    let state = || serde_json::from_slice::<Value>(&fs::read(dir.path().join("emulator.json")).unwrap()).unwrap();
+    let file = dir.path().join("gcloud/token");
+    run(&["start"]);
+    assert!(!file.exists(), "nobody asked for it");
+    run(&["env", "--for", "gcloud"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), state()["token"].as_str().unwrap());
+    run(&["stop"]);
+    assert!(!file.exists());
+    run(&["start"]);
+    assert_eq!(fs::read_to_string(&file).unwrap(), state()["token"].as_str().unwrap());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let pid = state()["pid"].to_string();
+    assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    run(&["stop"]);
+    assert!(!file.exists(), "also of one that was killed");
 }

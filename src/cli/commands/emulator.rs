@@ -221,6 +221,9 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         record: start.record,
         addresses: running.addresses().clone(),
     };
+    if let Err(why) = env::renew_token(&paths.dir, &state.token) {
+        session.ui.say("Note", &format!("gcloud's token is not renewed: {why}"));
+    }
     state.write(&paths).map_err(unavailable)?;
     session.ui.say(
         "Listening",
@@ -230,6 +233,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         () = running.stopped() => {}
         () = session.cx.cancel.cancelled() => {}
     }
+    env::forget_token(&paths.dir, &state.token);
     if let Err(why) = running.shutdown().await {
         note_left(session, &state, &why);
         guard.keep_state();
@@ -267,9 +271,12 @@ fn random() -> Result<String, Error> {
 
 async fn stop(session: &mut Session) -> Result<(), Failure> {
     let paths = paths(session)?;
-    let stopped = background::stop(&paths, async |state, grace| sweep(session, state, grace.min(GRACE)).await)
-        .await
-        .map_err(unavailable)?;
+    let sweep = async |state: &State, grace: Duration| {
+        // One that was killed did not do so.
+        env::forget_token(&paths.dir, &state.token);
+        sweep(session, state, grace.min(GRACE)).await
+    };
+    let stopped = background::stop(&paths, sweep).await.map_err(unavailable)?;
     session.ui.say("Stopped", if stopped { "the local cloud" } else { "nothing: no local cloud runs" });
     session.report(json!({ "stopped": stopped }));
     Ok(())

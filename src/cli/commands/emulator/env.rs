@@ -1,6 +1,6 @@
 //! `carrack emulator env`: the environment that makes a client use the local cloud.
 use std::{
-    fs::DirBuilder,
+    fs::{self, DirBuilder},
     io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -115,15 +115,36 @@ fn proxy(state: &State) -> Result<(String, u16), Error> {
 /// The token goes by a file: <https://cloud.google.com/sdk/gcloud/reference#--access-token-file>
 fn gcloud_folder(dir: &Path, state: &State) -> Result<PathBuf, Error> {
     let folder = dir.join("gcloud");
-    let unusable = |source: io::Error| {
-        unavailable(source).hint(format!("`{}` must be a folder that this user may write to", folder.display()))
-    };
-    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(unusable)?;
-    // Its mode is 0600 from the start, and who reads it meanwhile sees the old one or the new one.
-    let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(unusable)?;
-    file.write_all(state.token.as_bytes()).map_err(unusable)?;
-    file.persist(token_file(&folder)).map_err(|e| unusable(e.error))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(|e| unusable(&folder, e))?;
+    write_token(&folder, &state.token)?;
     Ok(folder)
+}
+
+/// A shell that gcloud was set up in keeps working when the local cloud is another one: the file has its token then.
+pub(super) fn renew_token(dir: &Path, token: &str) -> Result<(), Error> {
+    let folder = dir.join("gcloud");
+    if folder.is_dir() { write_token(&folder, token) } else { Ok(()) }
+}
+
+/// The end of the local cloud that has this token is its end too. Another's stays.
+pub(super) fn forget_token(dir: &Path, token: &str) {
+    let file = token_file(&dir.join("gcloud"));
+    if fs::read_to_string(&file).is_ok_and(|text| text == token) {
+        // One that stays opens nothing any more.
+        let _ = fs::remove_file(file);
+    }
+}
+
+fn write_token(folder: &Path, token: &str) -> Result<(), Error> {
+    // Its mode is 0600 from the start, and who reads it meanwhile sees the old one or the new one.
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| unusable(folder, e))?;
+    file.write_all(token.as_bytes()).map_err(|e| unusable(folder, e))?;
+    file.persist(token_file(folder)).map_err(|e| unusable(folder, e.error))?;
+    Ok(())
+}
+
+fn unusable(folder: &Path, source: io::Error) -> Error {
+    unavailable(source).hint(format!("`{}` must be a folder that this user may write to", folder.display()))
 }
 
 fn token_file(folder: &Path) -> PathBuf {
