@@ -41,9 +41,14 @@ pub(super) fn unavailable(error: impl std::error::Error + Send + Sync + 'static)
 }
 
 /// Starts it unless it runs; says so.
-pub(super) async fn ensure(session: &Session, arguments: Vec<OsString>) -> Result<State> {
+pub(super) async fn ensure(session: &Session, mut arguments: Vec<OsString>) -> Result<State> {
     let paths = paths(session)?;
-    let start = Start { program: program()?, arguments, build: build_id()?, wait: Duration::from_secs(20) };
+    let build = build_id()?;
+    if let Some(old) = State::read(&paths).map_err(unavailable)?.filter(|old| old.build != build) {
+        let kept = kept(&old, &arguments)?;
+        arguments.extend(kept);
+    }
+    let start = Start { program: program()?, arguments, build, wait: Duration::from_secs(20) };
     let ensured = background::ensure(&paths, &start).await.map_err(unavailable)?;
     let place = |state: &State| format!("the local cloud at {}", state.addresses.google);
     let state = match ensured {
@@ -66,6 +71,27 @@ pub(super) async fn ensure(session: &Session, arguments: Vec<OsString>) -> Resul
         None => session.ui.say("Note", "this machine can run no containers; everything but running works"),
     }
     Ok(state)
+}
+
+/// How one of another build was started, which takes its place unless `given` says otherwise. A recording is of one
+/// local cloud from its start to its end, so that whoever wanted it ends it.
+fn kept(old: &State, given: &[OsString]) -> Result<Vec<OsString>> {
+    let google = &old.addresses.google;
+    if let Some(record) = &old.record {
+        let text =
+            format!("a local cloud of another build runs at {google}, and its recording is `{}`", record.display());
+        return Err(Error::new(ErrorKind::Unavailable, text).hint("end both first: `carrack emulator stop`"));
+    }
+    let port = google.rsplit(':').next().map(|port| format!("--port={port}"));
+    let runtime = old.runtime.as_ref().and_then(|runtime| runtime.split_whitespace().next());
+    let runtime = runtime.map(|runtime| format!("--runtime={runtime}"));
+    let latency = (old.latency_ms > 0).then(|| format!("--latency={}ms", old.latency_ms));
+    let told = |option: &str| given.iter().any(|one| one.to_string_lossy().starts_with(option));
+    Ok([("--port=", port), ("--runtime=", runtime), ("--latency=", latency)]
+        .into_iter()
+        .filter(|(option, _)| !told(option))
+        .filter_map(|(_, argument)| argument.map(OsString::from))
+        .collect())
 }
 
 /// Access for a provider.

@@ -221,25 +221,69 @@ fn after_kill_9_with_namespaces_denied() {
     killed(Circumstances::NamespacesDenied);
 }
 
+impl World {
+    /// The program becomes another build: a copy is the same one, what differs by a byte is not.
+    fn rebuild(&self, by: &[u8]) {
+        let copy = self.dir.path().join("copy");
+        fs::copy(CARRACK, &copy).unwrap();
+        fs::File::options().append(true).open(&copy).unwrap().write_all(by).unwrap();
+        fs::rename(&copy, self.dir.path().join("carrack")).unwrap();
+    }
+}
+
 #[test]
 fn a_process_of_another_build_is_replaced() {
     let world = World::new(Circumstances::AsWeAre);
     world.deploy();
     let first = world.state();
-    // A copy is the same build; what differs by a byte is not.
-    let copy = world.dir.path().join("copy");
-    fs::copy(CARRACK, &copy).unwrap();
-    fs::rename(&copy, world.dir.path().join("carrack")).unwrap();
+    world.rebuild(&[]);
     ok(world.run(&["deploy", "--local"]));
     assert_eq!(world.state()["pid"], first["pid"]);
-    fs::copy(CARRACK, &copy).unwrap();
-    fs::File::options().append(true).open(&copy).unwrap().write_all(&[0]).unwrap();
-    fs::rename(&copy, world.dir.path().join("carrack")).unwrap();
+    world.rebuild(&[0]);
     let output = ok(world.run(&["deploy", "--local"]));
     assert!(stderr(&output).contains("another build"), "{}", stderr(&output));
     assert_ne!(world.state()["pid"], first["pid"]);
     assert_eq!(traces(first["instance"].as_str().unwrap()).0, [""; 0]);
     ok(world.run(&["emulator", "stop"]));
+}
+
+#[test]
+fn what_replaces_another_build_is_started_as_that_was() {
+    let world = World::new(Circumstances::AsWeAre);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    ok(world.run(&["emulator", "start", "--latency", "7ms", "--runtime", "process", "--port", &port]));
+    let first = world.state();
+    world.rebuild(&[0]);
+    ok(world.run(&["plan", "--local"]));
+    let second = world.state();
+    assert_ne!(second["pid"], first["pid"]);
+    for what in ["latency_ms", "runtime"] {
+        assert_eq!(second[what], first[what]);
+    }
+    assert_eq!(second["addresses"]["google"], first["addresses"]["google"]);
+    // Unless it is told otherwise.
+    world.rebuild(&[0, 0]);
+    ok(world.run(&["emulator", "start", "--latency", "9ms"]));
+    assert_eq!((world.state()["latency_ms"].as_u64(), &world.state()["runtime"]), (Some(9), &first["runtime"]));
+}
+
+#[test]
+fn what_records_is_not_replaced_by_another_build() {
+    let world = World::new(Circumstances::AsWeAre);
+    let file = world.dir.path().join("calls");
+    ok(world.run(&["emulator", "start", "--record", file.to_str().unwrap()]));
+    let first = world.state();
+    world.rebuild(&[0]);
+    for arguments in [&["plan", "--local"][..], &["emulator", "start"]] {
+        let output = world.run(arguments);
+        assert_eq!(output.status.code(), Some(41), "{}", shown(&output, &[]));
+        assert!(stderr(&output).contains(&format!("its recording is `{}`", file.display())), "{}", stderr(&output));
+        assert!(stderr(&output).contains("help: end both first: `carrack emulator stop`"), "{}", stderr(&output));
+    }
+    assert_eq!(world.state()["pid"], first["pid"]);
+    ok(world.run(&["emulator", "stop"]));
+    assert!(fs::read_to_string(&file).unwrap().starts_with("{\"end\":"), "it has its end");
+    ok(world.run(&["emulator", "start"]));
 }
 
 #[test]
