@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """Checks recorded exchanges against Google's published schemas.
 
-    referee.py DOCUMENTS RECORDING...           check what `carrack emulator start --record FILE` wrote
-    referee.py DOCUMENTS --prove RECORDING...   check that deliberate violations are found
+    referee.py DOCUMENTS [--cut] [--expect CLIENT]... RECORDING...   check what `carrack emulator start --record FILE` wrote
+    referee.py DOCUMENTS --prove RECORDING...                        check that deliberate violations are found
+
+--cut lets a recording have no end: its local cloud still runs, or was killed. --expect wants a client among those
+checked: carrack, gcloud, python, rust.
 
 DOCUMENTS is `googleapiclient/discovery_cache/documents` of the package google-api-python-client.
 
 What Carrack sends must be as the documents say, in the form that Google itself writes. What others send may have any
 form that Google's JSON allows, and what is wrong in it the local cloud must have refused. What the local cloud answers
-must be as the documents say, whoever asked. Exchanges that met a fault on purpose are left out, and counted.
+must be as the documents say, whoever asked. Who has no name is held to what Carrack is. Exchanges that met a fault on purpose are left out, and counted.
 """
+import argparse
 import base64
 import binascii
 import collections
@@ -37,6 +41,50 @@ CODES = {
     "ABORTED": 409, "OUT_OF_RANGE": 400, "UNIMPLEMENTED": 501, "INTERNAL": 500, "UNAVAILABLE": 503, "DATA_LOSS": 500,
     "UNAUTHENTICATED": 401,
 }
+# https://cloud.google.com/run/docs/reference/rest and the like: what a resource that is there always has. The documents
+# do not say so.
+RESOURCE = ("name", "uid", "generation", "createTime", "updateTime", "etag")
+KNATIVE_RESOURCE = ("apiVersion", "kind", "metadata", "metadata.name", "metadata.uid", "metadata.creationTimestamp", "spec")
+REQUIRED = {
+    "run.v2": {
+        "GoogleCloudRunV2Service": (*RESOURCE, "template", "terminalCondition"),
+        "GoogleCloudRunV2Job": (*RESOURCE, "template", "terminalCondition"),
+        "GoogleCloudRunV2Revision": (*RESOURCE, "service", "containers"),
+        "GoogleCloudRunV2Execution": (*RESOURCE, "job", "template"),
+        "GoogleCloudRunV2Task": (*RESOURCE, "job", "execution"),
+        "GoogleIamV1Policy": ("etag",),
+    },
+    "run.v1": {
+        **{kind: KNATIVE_RESOURCE for kind in ("Service", "Configuration", "Route", "Revision", "Job", "Execution", "Task")},
+        **{f"List{kind}sResponse": ("apiVersion", "kind") for kind in ("Service", "Configuration", "Route", "Revision", "Job", "Execution", "Task")},
+        "Policy": ("etag",),
+        "Status": ("status",),
+    },
+    "secretmanager.v1": {
+        "Secret": ("name", "createTime", "etag", "replication"),
+        "SecretVersion": ("name", "createTime", "etag", "state"),
+        "AccessSecretVersionResponse": ("name", "payload", "payload.data"),
+        "Policy": ("etag",),
+    },
+    "artifactregistry.v1": {
+        "Repository": ("name", "format", "createTime", "updateTime"),
+        "DockerImage": ("name", "uri", "uploadTime"),
+        "Version": ("name", "createTime"),
+        "Tag": ("name", "version"),
+        "Policy": ("etag",),
+    },
+    "cloudresourcemanager.v1": {"Project": ("projectId", "projectNumber", "lifecycleState")},
+    "serviceusage.v1": {"GoogleApiServiceusageV1Service": ("name", "state")},
+    "logging.v2": {"LogEntry": ("logName", "timestamp", "insertId", "resource")},
+}
+OPERATIONS = ("GoogleLongrunningOperation", "Operation")
+# What is made, or put in another's place, is sent.
+NEEDS_BODY = re.compile(r".*\.(create|add|replace|set|testIam)[A-Za-z]*")
+# Of the faults that the local cloud has.
+FAULT = re.compile(r"[45][0-9]{2}|reset(-after)?|stall(-after)?|truncate|conflict|failed-operation|expired-token")
+REGISTRIES = re.compile(r"([a-z0-9-]+\.)*(pkg\.dev|gcr\.io)")
+# By a loopback name it has the paths of the distribution specification.
+REGISTRY_PATH = re.compile(r"/v2/?|/v2/_catalog|/v2/.+/(manifests|blobs|tags|referrers)/.*")
 TEXT, TEXTS = {"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}
 
 
@@ -147,6 +195,9 @@ class Documents:
 class Check:
     """Collects what is wrong in one exchange."""
 
+    # Only what was asked for is there.
+    partial = False
+
     def __init__(self, documents, document, strict, numbered, request):
         self.documents, self.document = documents, document
         # As Google writes it, and not only as Google reads it.
@@ -206,7 +257,23 @@ class Check:
             if not self.request and says(field, "input only"):
                 self.wrong(at, "an input-only field is answered")
             self.value(field, inner, at, document, (name, camel(key)) if name else None)
+        if not self.request and not self.partial:
+            self.required(value, path, document, name)
         return None
+
+    def required(self, value, path, document, name):
+        for field in REQUIRED.get(document.name, {}).get(name, ()):
+            inner = value
+            for part in field.split("."):
+                inner = inner.get(part) if isinstance(inner, dict) else None
+            if inner in (None, "", {}):
+                self.wrong(f"{path}.{field}", "what is always there is missing")
+        if name in OPERATIONS and "done" in document.schemas[name]["properties"]:
+            if not value.get("name"):
+                self.wrong(f"{path}.name", "what is always there is missing")
+            ends = [end for end in ("response", "error") if end in value]
+            if len(ends) != (1 if value.get("done") else 0):
+                self.wrong(path, f"an operation that is {'' if value.get('done') else 'not '}done with {' and '.join(ends) or 'no result'}")
 
     def typed(self, value, path, document):
         """google.protobuf.Any"""
@@ -240,9 +307,13 @@ class Check:
                     self.wrong(path, f"an enum by number: {value}")
                 elif value not in (numbers or {}).values():
                     self.wrong(path, f"no such enum number: {value}")
+                elif not self.request and any(number == value and one.endswith("_UNSPECIFIED") for one, number in numbers.items()):
+                    self.wrong(path, f"no value is answered: {value}")
                 return None
             if value not in field["enum"]:
                 self.wrong(path, f"no such enum value: {short(value)}")
+            elif not self.request and value.endswith("_UNSPECIFIED"):
+                self.wrong(path, f"no value is answered: {value}")
             elif self.numbered and not self.request and value in (numbers or {}):
                 self.wrong(path, f"an enum by name where numbers were asked for: {short(value)}")
             return None
@@ -405,7 +476,13 @@ def client(exchange):
 def judge(documents, exchange):
     """What is wrong in one exchange, and what is only noteworthy: two lists of (JSON path, why)."""
     host, verb, path = exchange["host"], exchange["method"], exchange["path"]
-    ours, status = client(exchange) == "carrack", exchange["status"]
+    ours, status = client(exchange) in ("carrack", "unnamed"), exchange["status"]
+    if "fault" in exchange:
+        return [("fault", f"no such fault: {short(exchange['fault'])}")], []
+    if exchange.get("registry"):
+        return [("registry", f"{host} {path} is no registry's")], []
+    if not isinstance(status, int):
+        return [("status", "no answer, and no fault that says why")], []
     candidates = documents.of_host(host)
     found = [(document, method) for document in candidates if (method := document.find(verb, path))]
     if not found:
@@ -429,6 +506,9 @@ def judge_method(documents, document, method, exchange, ours):
     sent = Check(documents, document, ours, numbered, True)
     sent.query(method, query)
     body = exchange.get("request")
+    if not body and "request" in method and "request_unread" not in exchange:
+        if NEEDS_BODY.fullmatch(method["id"]) or (method["httpMethod"] in ("PATCH", "PUT") and body is None):
+            sent.wrong("request", "no body where there must be one")
     if "request_unread" in exchange:
         sent.wrong("request", f"a body that is {exchange['request_unread']}")
     elif body is not None and "request" in method:
@@ -441,6 +521,7 @@ def judge_method(documents, document, method, exchange, ours):
         # Whatever is wrong was refused, as it should be.
         sent.violations.clear()
     answer = Check(documents, document, True, numbered, False)
+    answer.partial = any(name.removeprefix("$") == "fields" for name, _ in urllib.parse.parse_qsl(query))
     if status >= 400:
         answer.refusal(status, exchange.get("response"))
     elif status == 200 and "response_unread" not in exchange:
@@ -455,29 +536,73 @@ def judge_method(documents, document, method, exchange, ours):
 
 
 # -------------------------------------------------------------------------------------------------------------- report
-def read(files):
-    for file in files:
-        for number, line in enumerate(pathlib.Path(file).read_text().splitlines(), 1):
-            try:
-                yield file, json.loads(line)
-            except json.JSONDecodeError:
-                sys.exit(f"{file}:{number}: no JSON; was the local cloud killed?")
+def read(file):
+    """The exchanges, and the last line, if it is there."""
+    lines = []
+    for number, line in enumerate(pathlib.Path(file).read_text().splitlines(), 1):
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            sys.exit(f"{file}:{number}: no JSON; was the local cloud killed?")
+    return lines
+
+
+def whole(lines, cut):
+    """The exchanges of a recording, and what is wrong with it as a whole."""
+    wrong, end = [], None
+    if lines and "end" in lines[-1]:
+        *lines, end = lines
+    elif not cut:
+        wrong.append("it has no end: cut, or its local cloud still runs")
+    exchanges = [line for line in lines if "n" in line]
+    if len(exchanges) != len(lines):
+        wrong.append("a line that is no exchange")
+    if sorted(exchange["n"] for exchange in exchanges) != list(range(1, len(exchanges) + 1)):
+        wrong.append("a number is missing, or there twice")
+    if end and end.get("exchanges") != len(exchanges):
+        wrong.append(f"{len(exchanges)} exchanges, its end says {end.get('exchanges')}")
+    return exchanges, wrong
+
+
+def left_out(exchange):
+    """Why an exchange is not judged."""
+    name = re.sub(r":[0-9]+$", "", exchange["host"])
+    if exchange.get("registry") and (REGISTRIES.fullmatch(name) or (name in LOOPBACK and REGISTRY_PATH.fullmatch(exchange["path"]))):
+        return "left out: registry"
+    if "fault" in exchange and FAULT.fullmatch(str(exchange["fault"])):
+        return "left out: fault"
+    return None
+
+
+FAMILIES = {
+    "carrack": ("carrack",), "gcloud": ("gcloud",), "rust": ("Google's Rust clients",),
+    "python": ("google-api-python-client", "Google's Python clients"),
+}
+
+
+def absent(table, expected):
+    """Clients that must have been checked, and were not."""
+    return [name for family in expected for name in FAMILIES[family] if not table.get(name, {}).get("checked")]
 
 
 COLUMNS = ("exchanges", "checked", "left out: fault", "left out: registry", "notes", "violations")
 
 
-def check(documents, files):
+def check(documents, files, cut, expected):
     table = collections.defaultdict(lambda: dict.fromkeys(COLUMNS, 0))
-    groups, notes, failed = collections.defaultdict(list), collections.defaultdict(list), 0
-    for file, exchange in read(files):
+    groups, notes, failed, broken, endless = collections.defaultdict(list), collections.defaultdict(list), 0, [], 0
+    recorded = []
+    for file in files:
+        lines = read(file)
+        exchanges, wrong = whole(lines, cut)
+        endless += not (lines and "end" in lines[-1])
+        broken += [f"{pathlib.Path(file).name}: {why}" for why in wrong]
+        recorded += [(file, exchange) for exchange in exchanges]
+    for file, exchange in recorded:
         row = table[client(exchange)]
         row["exchanges"] += 1
-        if exchange.get("registry"):
-            row["left out: registry"] += 1
-            continue
-        if "fault" in exchange:
-            row["left out: fault"] += 1
+        if why := left_out(exchange):
+            row[why] += 1
             continue
         violations, noted = judge(documents, exchange)
         row["checked"] += 1
@@ -503,8 +628,12 @@ def check(documents, files):
         if len(hits) > 1:
             also = ", ".join(f"{pathlib.Path(file).name} #{exchange['n']}" for file, exchange, *_ in hits[1:6])
             print(f"    and {len(hits) - 1} more: {also}{' …' if len(hits) > 6 else ''}")
-    print(f"{checked - failed} passed, {failed} failed")
-    return failed == 0 and checked > 0
+    broken += [f"{name}: nothing of it was checked" for name in absent(table, expected)]
+    for why in broken:
+        print(f"VIOLATION {why}")
+    print(f"recordings: {len(files)}, of which {endless} have no end")
+    print(f"{checked - failed} passed, {failed + len(broken)} failed")
+    return failed == 0 and checked > 0 and not broken
 
 
 # --------------------------------------------------------------------------------------------------------------- proof
@@ -586,10 +715,46 @@ PROOFS = (
 )
 
 
+PROOFS += (
+    ("a create without a body", CREATE, lambda exchange: exchange.pop("request"), "no body where there must be one"),
+    ("a create with an empty body", CREATE, replace("request", to={}), "no body where there must be one"),
+    ("a patch without a body", PATCH, lambda exchange: exchange.pop("request"), "no body where there must be one"),
+    ("an output-only field from nobody", CREATE, lambda exchange: exchange.pop("client") and put("request", "uid", to="abc")(exchange), "uid: an output-only field"),
+    ("an enum by number from nobody", CREATE, lambda exchange: exchange.pop("client") and put("request", "ingress", to=1)(exchange), "ingress: an enum by number"),
+    ("an empty service is answered", GET, replace("response", to={}), "response.name: what is always there"),
+    ("a service without a name", GET, lambda exchange: exchange["response"].pop("name"), "response.name: what is always there"),
+    ("a service without an etag", GET, lambda exchange: exchange["response"].pop("etag"), "response.etag: what is always there"),
+    ("a service without its condition", GET, lambda exchange: exchange["response"].pop("terminalCondition"), "terminalCondition: what is always there"),
+    ("an enum without a value is answered", GET, replace("response", "ingress", to="INGRESS_TRAFFIC_UNSPECIFIED"), "response.ingress: no value is answered"),
+    ("an empty operation is answered", CREATE, replace("response", to={}), "response.name: what is always there"),
+    ("an operation with both results", CREATE, lambda exchange: exchange["response"].update(done=True, response=exchange["response"]["metadata"], error={"code": 3, "message": "x"}), "done with response and error"),
+    ("an operation that is done without a result", CREATE, lambda exchange: exchange["response"].update(done=True) or exchange["response"].pop("response", None), "done with no result"),
+    ("no answer without a fault", GET, replace("status", to=None), "status: no answer"),
+    ("a fault that there is not", CREATE, put("fault", to="latency"), "fault: no such fault"),
+    ("a registry's mark on a service", CREATE, put("registry", to=True), "registry: "),
+)
+# Of a recording as a whole: what is done to its lines.
+WHOLE = (
+    ("its end is cut off", lambda lines: lines[:-1], "it has no end"),
+    ("most of it is cut off", lambda lines: lines[: len(lines) * 4 // 10], "it has no end"),
+    ("most of it is cut off but its end", lambda lines: [*lines[: len(lines) * 4 // 10], lines[-1]], "its end says"),
+    ("a line is missing", lambda lines: lines[1:], "a number is missing"),
+    ("a line is there twice", lambda lines: [lines[0], *lines], "there twice"),
+    ("a line after the end", lambda lines: [*lines, {**lines[0], "n": len(lines)}], "it has no end"),
+    ("a line that is something else", lambda lines: [{}, *lines], "a line that is no exchange"),
+)
+
+
 KNATIVE, JOB, LOGS = "run.namespaces.services.get", "run.projects.locations.jobs.get", "logging.entries.list"
 VERSION, ACCESS = "secretmanager.projects.secrets.addVersion", "secretmanager.projects.secrets.versions.access"
 # In answers to whoever asked, where the recordings have such a call.
 ANSWERED = (
+    ("an empty service in Knative's shape", KNATIVE, replace("response", to={}), "metadata.name: what is always there"),
+    ("a service without a name in Knative's shape", KNATIVE, lambda exchange: exchange["response"]["metadata"].pop("name"), "metadata.name: what is always there"),
+    ("a service without a kind in Knative's shape", KNATIVE, lambda exchange: exchange["response"].pop("kind"), "response.kind: what is always there"),
+    ("an empty job", JOB, replace("response", to={}), "response.name: what is always there"),
+    ("an empty version", VERSION, replace("response", to={}), "response.name: what is always there"),
+    ("an empty payload", ACCESS, replace("response", to={}), "payload.data: what is always there"),
     ("an unknown field in Knative's shape", KNATIVE, put("response", "spec", "template", "foo", to=1), "template.foo: unknown field"),
     ("a wrong type in Knative's shape", KNATIVE, replace("response", "spec", "template", "spec", "containers", 0, "ports", 0, "containerPort", to="8080"), "containerPort: int32 as a str"),
     ("a wrong list in Knative's shape", KNATIVE, replace("response", "status", "conditions", to={}), "conditions: no array"),
@@ -614,7 +779,8 @@ ENOUGH = 50
 def prove(documents, files):
     """Each deliberate violation, in an exchange that has none, is found where it is and for what it is."""
     good, ours = collections.defaultdict(list), collections.defaultdict(list)
-    for _, exchange in read(files):
+    recordings = [read(file) for file in files]
+    for exchange in [exchange for lines in recordings for exchange in whole(lines, True)[0]]:
         if exchange["status"] != 200 or {"fault", "registry"} & set(exchange):
             continue
         document, method = next(
@@ -645,18 +811,33 @@ def prove(documents, files):
         passed, failed = passed + (verdict is None), failed + (verdict is not None)
         if verdict:
             print(f"NOT CAUGHT {name}: {verdict}")
+    sound = next((lines for lines in recordings if len(lines) > 5 and not whole(lines, False)[1]), None)
+    for name, violate, expected in WHOLE:
+        found = whole(violate(list(sound)), False)[1] if sound else ["no whole recording to try it on"]
+        caught = any(expected in one for one in found)
+        passed, failed = passed + caught, failed + (not caught)
+        if not caught:
+            print(f"NOT CAUGHT {name}: {found}")
+    if absent({"carrack": {"checked": 0}, "gcloud": {"checked": 1}}, ["carrack", "gcloud", "rust"]) == ["carrack", "Google's Rust clients"]:
+        passed += 1
+    else:
+        failed += 1
+        print("NOT CAUGHT a client that is absent")
     print(f"deliberate violations: {passed} passed, {failed} failed, {untried} without such a call to try them on")
     return failed == 0 and passed > 0
 
 
 def main():
-    arguments = sys.argv[1:]
-    proof = "--prove" in arguments
-    files = [argument for argument in arguments if argument != "--prove"]
-    if len(files) < 2:
-        sys.exit(__doc__)
-    documents = Documents(files.pop(0))
-    sys.exit(0 if (prove if proof else check)(documents, files) else 1)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--prove", action="store_true")
+    arguments.add_argument("--cut", action="store_true")
+    arguments.add_argument("--expect", action="append", default=[], choices=sorted(FAMILIES), metavar="CLIENT")
+    arguments.add_argument("documents", metavar="DOCUMENTS")
+    arguments.add_argument("recordings", nargs="+", metavar="RECORDING")
+    given = arguments.parse_args()
+    documents = Documents(given.documents)
+    good = prove(documents, given.recordings) if given.prove else check(documents, given.recordings, given.cut, given.expect)
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":
