@@ -2,7 +2,6 @@
 //! which hands out copies of the mount as descriptors: a mount namespace cannot be looked into from another one.
 use std::{
     collections::HashMap,
-    ffi::CString,
     fs::{self, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -10,9 +9,9 @@ use std::{
 };
 
 use rustix::{
-    fd::{AsFd, OwnedFd},
+    fd::OwnedFd,
     fs::CWD,
-    mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
 };
 
 use super::{
@@ -24,7 +23,7 @@ use crate::runtime::{
     mount::{Content, Lend, Mount, MountedFile},
 };
 
-const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+const PLAIN: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
 /// A container's volumes, with what came along.
 #[derive(Debug)]
@@ -61,8 +60,9 @@ impl Wanted {
         let mut others = Vec::new();
         for Lend { name, size, copies } in self.lends.iter().flatten() {
             let failed = |error: io::Error| Failure::host(&format!("making the folder `{name}`"), error);
-            mount_folder(place, *size).map_err(failed)?;
-            // Came with Linux 5.2.
+            let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+            let made = Memory::folder(*size).map_err(failed)?;
+            rustix::mount::move_mount(made.mount, "", CWD, place, empty).map_err(|error| failed(error.into()))?;
             let copy = || {
                 let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
                 rustix::mount::open_tree(CWD, place, flags).map_err(|error| failed(error.into()))
@@ -83,42 +83,62 @@ impl Wanted {
             return Ok(());
         }
         let tree = Tree::open(Path::new("/")).map_err(|error| Failure::host("opening the root", error))?;
-        self.mounts.sort_by_key(|mount| mount.path.len());
+        self.mounts.sort_by_key(|mount| names(mount.path.as_bytes()).map_or(0, |names| names.len()));
         for Mount { path, content } in &self.mounts {
             let failed = |error: io::Error| Failure::host(&format!("mounting `{path}`"), error);
-            enter(&tree, path)?;
-            match content {
+            let mounted = match content {
                 Content::Folder { name, size } => match self.folders.get_mut(name).and_then(Vec::pop) {
-                    Some(copy) => {
-                        rustix::mount::move_mount(copy, "", CWD, ".", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-                            .map_err(|error| failed(error.into()))?;
-                    }
-                    None => mount_folder(Path::new("."), *size).map_err(failed)?,
+                    Some(copy) => copy,
+                    None => Memory::folder(*size).map_err(failed)?.mount,
                 },
-                Content::Files(files) => {
-                    mount_memory(Path::new("."), c"mode=0755").map_err(failed)?;
-                    // Into what is mounted there now.
-                    enter(&tree, path)?;
-                    for file in files {
-                        write(file).map_err(failed)?;
-                    }
-                    let flags = PLAIN | MountFlags::BIND | MountFlags::RDONLY;
-                    rustix::mount::mount_remount(".", flags, c"").map_err(|error| failed(error.into()))?;
-                }
-            }
+                Content::Files(files) => Memory::of_files(files).map_err(failed)?,
+            };
+            let place = folder_in(&tree, path)?;
+            let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+            rustix::mount::move_mount(mounted, "", place.descriptor(), "", both)
+                .map_err(|error| failed(error.into()))?;
         }
         std::env::set_current_dir("/").map_err(|error| Failure::host("entering the root", error))
     }
 }
 
-/// Anybody may write there, whoever the program runs as.
-fn mount_folder(place: &Path, size: Option<u64>) -> io::Result<()> {
-    let size = size.map_or_else(String::new, |bytes| format!(",size={bytes}"));
-    mount_memory(place, &CString::new(format!("mode=0777{size}"))?)
+/// A file system in memory that is mounted nowhere yet: no other process has a path to it. It is never looked up again
+/// where it is put, since a folder that containers share may have another one there by then. Came with Linux 5.2.
+struct Memory {
+    context: OwnedFd,
+    mount: OwnedFd,
 }
 
-fn mount_memory(place: &Path, options: &std::ffi::CStr) -> io::Result<()> {
-    Ok(rustix::mount::mount("tmpfs", place, "tmpfs", PLAIN, options)?)
+impl Memory {
+    /// `mode` is octal.
+    fn new(mode: &str, size: Option<u64>) -> io::Result<Self> {
+        let context = rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        rustix::mount::fsconfig_set_string(&context, "source", "tmpfs")?;
+        rustix::mount::fsconfig_set_string(&context, "mode", mode)?;
+        if let Some(bytes) = size {
+            rustix::mount::fsconfig_set_string(&context, "size", bytes.to_string())?;
+        }
+        rustix::mount::fsconfig_create(&context)?;
+        let mount = rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, PLAIN)?;
+        Ok(Self { context, mount })
+    }
+
+    /// Anybody may write there, whoever the program runs as.
+    fn folder(size: Option<u64>) -> io::Result<Self> {
+        Self::new("0777", size)
+    }
+
+    /// Read-only. Changes the current folder.
+    fn of_files(files: &[MountedFile]) -> io::Result<OwnedFd> {
+        let made = Self::new("0755", None)?;
+        rustix::process::fchdir(&made.mount)?;
+        for file in files {
+            write(file)?;
+        }
+        rustix::mount::fsconfig_set_flag(&made.context, "ro")?;
+        rustix::mount::fsconfig_reconfigure(&made.context)?;
+        Ok(made.mount)
+    }
 }
 
 /// Below the current folder.
@@ -130,12 +150,6 @@ fn write(MountedFile { path, bytes, mode }: &MountedFile) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(&bytes.0)?;
     file.set_permissions(Permissions::from_mode(*mode))
-}
-
-fn enter(tree: &Tree, path: &str) -> Result<(), Failure> {
-    let place = folder_in(tree, path)?;
-    rustix::process::fchdir(place.descriptor().as_fd())
-        .map_err(|error| Failure::host("entering a folder of the root", error))
 }
 
 /// A folder of the image, made when it is missing. The image may have a link there, which stays inside.

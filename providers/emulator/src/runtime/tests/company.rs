@@ -20,6 +20,7 @@ for_each_runtime!(
     a_folder_of_its_own_is_empty_and_writable,
     a_limit_of_memory_is_for_one_container,
     many_containers_leave_nothing,
+    files_never_get_into_a_folder_that_others_share,
 );
 
 /// Not every runtime has ports of its own for each test.
@@ -174,6 +175,45 @@ async fn a_limit_of_memory_is_for_one_container(kind: RuntimeKind) {
     let exit = side.exited().await;
     assert_eq!(exit.signal, Some(Signal::KILL.as_raw()), "{exit:?}");
     assert_eq!(base.ask("hello").await, "hello");
+    base.instance.stop(Duration::ZERO).await;
+    bench.assert_nothing_is_left();
+}
+
+/// A neighbour puts a folder of its own where another container's files are being mounted. Requests with such mounts
+/// are refused; the launcher must not depend on it.
+async fn files_never_get_into_a_folder_that_others_share(kind: RuntimeKind) {
+    const TRIES: usize = 60;
+    if kind == RuntimeKind::Docker {
+        // What it mounts where is the engine's own.
+        return;
+    }
+    let (bench, port) = (Bench::new(kind).await, free_port());
+    let words = ["replace", &format!("serve-at-{port}")];
+    let base = first(&bench, &words, port, |launch| {
+        launch.company = Company::First(vec![lend("here", TRIES)]);
+        launch.mounts = vec![folder("/shared", "here")];
+    })
+    .await;
+    assert_eq!(base.ask_at(port, "hello").await, "hello");
+    let mut started = 0;
+    for _ in 0..TRIES {
+        let file =
+            MountedFile { path: "key".to_owned(), bytes: Hidden(Zeroizing::new(b"hidden".to_vec())), mode: 0o444 };
+        let files = Mount { path: "/shared/x".to_owned(), content: Content::Files(vec![file]) };
+        let joining = |launch: &mut Launch| {
+            launch.port = None;
+            launch.company = Company::Joins(base.instance.clone());
+            launch.mounts = vec![folder("/shared", "here"), files];
+        };
+        // The folder may be gone at the wrong moment: then it does not start.
+        if let Ok(side) = bench.launch(&["wait"], joining).await {
+            started += 1;
+            side.instance.stop(Duration::ZERO).await;
+        }
+    }
+    let listed = base.ask_at(port, "list /shared").await;
+    assert!(!listed.contains("caught"), "{listed}");
+    assert!(started > 0, "none of {TRIES} started");
     base.instance.stop(Duration::ZERO).await;
     bench.assert_nothing_is_left();
 }
