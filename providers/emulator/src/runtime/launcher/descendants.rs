@@ -1,11 +1,15 @@
 //! Ends what a plain process left behind. Its supervisor is the reaper of all below it, so whatever lost its
 //! parent is the supervisor's child.
 use rustix::{
+    event::poll,
     fd::{AsFd, OwnedFd},
-    fs::{CWD, Dir, Mode, OFlags},
+    fs::{CWD, Dir, Mode, OFlags, Timespec},
     io::Errno,
     process::{Pid, Signal, WaitOptions},
 };
+
+/// Nothing tells when a process becomes ours: how long until they are listed again.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
 
 /// `/proc`, opened before any `chroot`.
 #[derive(Debug)]
@@ -19,7 +23,8 @@ impl Descendants {
         rustix::fs::openat(CWD, "/proc", flags, Mode::empty()).map(Self)
     }
 
-    /// Kills children until there are none; the children of a killed one become ours and are next.
+    /// Kills children until there are none; the children of a killed one become ours and are next. Another thread may
+    /// take the status of what is killed here: nothing is waited for without a look at who else is there.
     pub(super) fn end(&self) -> Result<(), Errno> {
         loop {
             for child in self.children()? {
@@ -28,9 +33,16 @@ impl Descendants {
                     Err(error) => return Err(error),
                 }
             }
-            match rustix::process::wait(WaitOptions::empty()) {
+            loop {
+                match rustix::process::wait(WaitOptions::NOHANG) {
+                    Ok(None) => break,
+                    Ok(Some(_)) | Err(Errno::INTR) => {}
+                    Err(Errno::CHILD) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+            match poll(&mut [], Some(&PAUSE)) {
                 Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::CHILD) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }

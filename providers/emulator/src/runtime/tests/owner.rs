@@ -109,7 +109,11 @@ fn without_namespaces() -> &'static Path {
 }
 
 fn killed_at_once(how: How<'_>) {
-    let mut owner = Owner::start(how, &["stubborn", "daemon", "serve"]);
+    killed_with(how, &["stubborn", "daemon", "serve"]);
+}
+
+fn killed_with(how: How<'_>, words: &[&str]) {
+    let mut owner = Owner::start(how, words);
     assert!(owner.line().starts_with("runtime: "));
     assert_eq!(owner.line(), "answer: hello");
     let running = find(&owner.instance);
@@ -122,6 +126,16 @@ fn killed_at_once(how: How<'_>) {
 fn a_killed_owner_leaves_nothing() {
     killed_at_once(How { kind: "namespace", ..How::default() });
     killed_at_once(How { kind: "process", ..How::default() });
+}
+
+/// The launcher has two threads that wait for children, and grandchildren become its own only when it has killed their
+/// parents: whoever is late must be seen all the same.
+#[test]
+fn a_killed_owner_leaves_no_grandchildren() {
+    for _ in 0..10 {
+        killed_with(How { kind: "process", ..How::default() }, &["stubborn", "family", "family", "serve"]);
+    }
+    killed_with(How { kind: "namespace", ..How::default() }, &["stubborn", "family", "family", "serve"]);
 }
 
 #[test]

@@ -58,6 +58,15 @@ fn main() {
                     unsafe { _exit(0) };
                 }
             }
+            // A child and a grandchild, which only the end of its parent hands on.
+            "family" => {
+                if unsafe { fork() } == 0 {
+                    unsafe { fork() };
+                    loop {
+                        unsafe { pause() };
+                    }
+                }
+            }
             // Puts new folders in the place of `/shared/x`, and keeps what somebody wrote into one.
             "replace" => drop(std::thread::spawn(replace)),
             word if word.starts_with("serve-at-") => serve("0.0.0.0", &word["serve-at-".len()..]),
