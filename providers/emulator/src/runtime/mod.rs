@@ -43,7 +43,7 @@ pub use docker::{EngineSockets, sweep_engine};
 #[cfg(any(test, fuzzing))]
 pub(crate) use extract::fuzzing as extract_fuzzing;
 pub use launcher::{LAUNCHER_ARGUMENT, launcher_main};
-pub(crate) use mount::{Content, Hidden, Lend, Mount, MountedFile};
+pub(crate) use mount::{Content, FOLDER_MOUNTS, Hidden, Lend, Mount, MountedFile};
 pub use sweep::sweep;
 
 use crate::image::Image;

@@ -54,6 +54,11 @@ impl<'de> Deserialize<'de> for Hidden {
     }
 }
 
+/// As many mounts of folders as one instance may have: those of the first container are made, and handed out, with one
+/// message, which takes 253 descriptors, an order and two namespaces among them.
+/// <https://man7.org/linux/man-pages/man7/unix.7.html>
+pub(crate) const FOLDER_MOUNTS: usize = 250;
+
 /// A folder that several mounts show, made by the first container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Lend {

@@ -187,6 +187,10 @@ pub(in crate::runtime) fn receive<M: DeserializeOwned>(
 }
 
 fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if descriptors.len() > DESCRIPTORS {
+        let count = descriptors.len();
+        return Err(io::Error::other(format!("one message takes {DESCRIPTORS} descriptors, and these are {count}")));
+    }
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {

@@ -43,18 +43,27 @@ pub(super) fn run(
         root
     };
     privileges::deny_to_children()?;
-    let running = program.map(|program| supervise::start(program, root, null)).transpose()?;
-    supervise::report_start(control, running.as_ref(), &lent);
-    drop(lent);
-    let Some(running) = running else {
-        return Ok(());
-    };
-    let ended = supervise::watch(control, running);
+    let ended = start_and_watch(control, root, null, lent, program);
+    // Also when the start failed: the program may run.
     descendants.end().map_err(|error| Failure::host("ending the container's processes", error))?;
-    if let Ended::Exited(status) = ended {
+    if let Some(Ended::Exited(status)) = ended? {
         supervise::report(control, status);
     }
     Ok(())
+}
+
+/// None without a program.
+fn start_and_watch(
+    control: BorrowedFd<'_>,
+    root: &Path,
+    null: OwnedFd,
+    lent: Vec<OwnedFd>,
+    program: Option<&Program>,
+) -> Result<Option<Ended>, Failure> {
+    let running = program.map(|program| supervise::start(program, root, null)).transpose()?;
+    supervise::report_start(control, running.as_ref(), &lent)?;
+    drop(lent);
+    Ok(running.map(|running| supervise::watch(control, running)))
 }
 
 /// Programs expect these. Best effort: not even root may make them everywhere.

@@ -191,10 +191,15 @@ pub(in crate::runtime) fn open_null() -> Result<OwnedFd, Failure> {
 }
 
 /// Tells the server that the program runs, or that without one all was tried, and hands over what others may share.
-pub(in crate::runtime) fn report_start(control: BorrowedFd<'_>, running: Option<&Running>, shared: &[OwnedFd]) {
+/// The server takes it for granted that it is told one or the other.
+pub(in crate::runtime) fn report_start(
+    control: BorrowedFd<'_>,
+    running: Option<&Running>,
+    shared: &[OwnedFd],
+) -> Result<(), Failure> {
     let event = Event::Started { program: running.map(|running| running.pid.as_raw_pid()) };
-    // Without a server there is nobody to tell.
-    let _ = message::send(control, &event, &shared.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+    message::send(control, &event, &shared.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+        .map_err(|error| Failure::host("handing over what containers share", error))
 }
 
 /// Tells the server how the program ended.

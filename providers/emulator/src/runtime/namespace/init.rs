@@ -62,7 +62,7 @@ pub(in crate::runtime) fn init(
             Some(start(program, Path::new("/"), null)?)
         }
     };
-    report_start(control, running.as_ref(), &shared);
+    report_start(control, running.as_ref(), &shared)?;
     drop(shared);
     if let Some(running) = running
         && let Ended::Exited(status) = watch(control, running)

@@ -9,7 +9,8 @@ use super::{
     support::{Bench, LONG, Running},
 };
 use crate::runtime::{
-    Company, Content, Exit, Hidden, Launch, Lend, Mount, MountedFile, RuntimeKind, memory::MemoryLimit,
+    Company, Content, Exit, FOLDER_MOUNTS, Hidden, Launch, LaunchError, Lend, Mount, MountedFile, RuntimeKind,
+    memory::MemoryLimit,
 };
 
 for_each_runtime!(
@@ -21,6 +22,7 @@ for_each_runtime!(
     a_limit_of_memory_is_for_one_container,
     many_containers_leave_nothing,
     files_never_get_into_a_folder_that_others_share,
+    too_many_shared_folders_are_refused_at_once,
 );
 
 /// Not every runtime has ports of its own for each test.
@@ -215,6 +217,25 @@ async fn files_never_get_into_a_folder_that_others_share(kind: RuntimeKind) {
     assert!(!listed.contains("caught"), "{listed}");
     assert!(started > 0, "none of {TRIES} started");
     base.instance.stop(Duration::ZERO).await;
+    bench.assert_nothing_is_left();
+}
+
+async fn too_many_shared_folders_are_refused_at_once(kind: RuntimeKind) {
+    if kind == RuntimeKind::Docker {
+        // Its volumes have names and are not handed over.
+        return;
+    }
+    let bench = Bench::new(kind).await;
+    let opening = |launch: &mut Launch| launch.company = Company::First(vec![lend("here", FOLDER_MOUNTS + 4)]);
+    let Err(LaunchError::Host(text)) = bench.launch(&["family", "serve"], opening).await else {
+        panic!("they are handed over")
+    };
+    assert!(text.starts_with("handing over what containers share: one message takes 253 descriptors"), "{text}");
+    bench.assert_nothing_is_left();
+    let opening = |launch: &mut Launch| launch.company = Company::First(vec![lend("here", FOLDER_MOUNTS)]);
+    let most = bench.launch(&["serve"], opening).await.unwrap();
+    assert_eq!(most.ask("hello").await, "hello");
+    most.instance.stop(Duration::ZERO).await;
     bench.assert_nothing_is_left();
 }
 

@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use super::secrets::{File, Reader};
 use crate::{
     gcp::run::template::parse_memory,
-    runtime::{Content, Hidden, Lend, Mount, MountedFile},
+    runtime::{Content, FOLDER_MOUNTS, Hidden, Lend, Mount, MountedFile},
 };
 
 /// A kind of volume that the local cloud does not have, in the words of a refusal.
@@ -33,6 +33,12 @@ pub(crate) fn unsupported(template: &Value) -> Option<String> {
             volume["name"]
         ));
     }
+    let folders: usize = lends(template, usize::MAX).iter().map(|lend| lend.copies).sum();
+    if folders > FOLDER_MOUNTS {
+        return Some(format!(
+            "The local cloud mounts folders in memory that several mounts show {FOLDER_MOUNTS} times in one instance: this would be {folders}."
+        ));
+    }
     let containers = template["containers"].as_array().into_iter().flatten();
     let mut mounts = containers.flat_map(|container| container["volumeMounts"].as_array().into_iter().flatten());
     mounts.find(|mount| mount["subPath"].as_str().is_some_and(|path| !path.is_empty())).map(|mount| {
@@ -56,7 +62,8 @@ pub(super) fn mounts(template: &Value, container: &Value, reader: Reader<'_>) ->
             let name = volume["name"].as_str().unwrap_or_default().to_owned();
             Content::Folder { name, size: size(template, volume) }
         };
-        mounts.push(Mount { path: mount["mountPath"].as_str().unwrap_or_default().to_owned(), content });
+        let path = mount["mountPath"].as_str().unwrap_or_default().trim_end_matches('/');
+        mounts.push(Mount { path: path.to_owned(), content });
     }
     Ok(mounts)
 }
@@ -124,6 +131,23 @@ mod tests {
         let mounted =
             json!({ "containers": [{ "volumeMounts": [{ "name": "a", "mountPath": "/a", "subPath": "b" }] }] });
         assert!(unsupported(&mounted).is_some());
+    }
+
+    #[test]
+    fn too_many_mounts_are_refused_by_number() {
+        let with = |each: usize| {
+            let mounts: Vec<Value> =
+                (0..each).map(|number| json!({ "name": "all", "mountPath": format!("/m{number}") })).collect();
+            let containers = vec![json!({ "volumeMounts": mounts }); 10];
+            unsupported(&json!({ "containers": containers, "volumes": [{ "name": "all", "emptyDir": {} }] }))
+        };
+        assert_eq!(with(25), None);
+        assert_eq!(
+            with(26).as_deref(),
+            Some(
+                "The local cloud mounts folders in memory that several mounts show 250 times in one instance: this would be 260."
+            )
+        );
     }
 
     #[test]
