@@ -119,6 +119,8 @@ impl Runtime for ProcessRuntime {
         };
         let program = program(&launch, listens, &self.instance)?;
         let root = self.cache.root_of(&launch.image).await?;
+        // Before the copy, which nobody would remove when this fails.
+        let joined = joined(&launch.company, launch.mounts)?;
         let folder = self.containers.join(format!("{}-{}", launch.id, uuid::Uuid::new_v4().simple()));
         let copied = tokio::task::spawn_blocking({
             let (folder, working_dir) = (folder.clone(), program.working_dir.clone());
@@ -134,7 +136,6 @@ impl Runtime for ProcessRuntime {
             return Err(LaunchError::Host(format!("copying the image: {error}")));
         }
         let memory = launch.memory.and_then(|bytes| MemoryLimit::create(&self.instance, &launch.id, bytes));
-        let joined = joined(&launch.company, launch.mounts)?;
         let lends = launch.company.lends();
         let orders = [self.order(&folder, joined, Some(program))];
         let start_with = Start { output: launch.output, network, memory, lends, ..self.plain(&orders, folder) };

@@ -21,6 +21,7 @@ for_each_runtime!(
     a_folder_of_its_own_is_empty_and_writable,
     a_limit_of_memory_is_for_one_container,
     many_containers_leave_nothing,
+    what_cannot_be_joined_leaves_nothing,
     files_never_get_into_a_folder_that_others_share,
     too_many_shared_folders_are_refused_at_once,
 );
@@ -178,6 +179,19 @@ async fn a_limit_of_memory_is_for_one_container(kind: RuntimeKind) {
     assert_eq!(exit.signal, Some(Signal::KILL.as_raw()), "{exit:?}");
     assert_eq!(base.ask("hello").await, "hello");
     base.instance.stop(Duration::ZERO).await;
+    bench.assert_nothing_is_left();
+}
+
+async fn what_cannot_be_joined_leaves_nothing(kind: RuntimeKind) {
+    let bench = Bench::new(kind).await;
+    let alone = bench.start(&["serve"]).await;
+    let joining = |launch: &mut Launch| launch.company = Company::Joins(alone.instance.clone());
+    if kind != RuntimeKind::Docker {
+        // An engine lets any container be joined.
+        let Err(LaunchError::Host(text)) = bench.launch(&["wait"], joining).await else { panic!("it is joined") };
+        assert_eq!(text, "the container to join shares nothing");
+    }
+    alone.instance.stop(Duration::ZERO).await;
     bench.assert_nothing_is_left();
 }
 
