@@ -126,12 +126,12 @@ async fn a_front_reaches_its_sidecar_on_localhost() {
     for kind in [RuntimeKind::Namespace, RuntimeKind::Process] {
         let real = Real::start(kind).await;
         let mut side = real.side();
-        side["env"] = json!([{ "name": "SIDE", "value": "yes" }]);
+        side["env"] = json!([{ "name": "SIDE", "value": "yes" }, { "name": "PORT", "value": "8888" }]);
         let service = real.deployed(json!({ "containers": [side, real.front()] })).await;
         let environment = real.ask(&service, &format!("relay 127.0.0.1:{} env", real.port)).await;
         let lines: Vec<&str> = environment.lines().collect();
         assert!(lines.contains(&"SIDE=yes") && lines.contains(&"K_SERVICE=hello"), "{environment}");
-        assert!(!lines.iter().any(|line| line.starts_with("PORT=")), "{environment}");
+        assert!(lines.contains(&"PORT=8888"), "a sidecar's own variable: {environment}");
         assert!(real.ask(&service, "env").await.contains("K_SERVICE=hello"));
         let path = format!("{PARENT}/services/hello/revisions/{}", last(&service["latestReadyRevision"]));
         let (_, revision) = real.local.get(&path).await;

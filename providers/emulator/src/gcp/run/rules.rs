@@ -14,6 +14,9 @@ const RESERVED_DOMAINS: [&str; 4] =
     ["run.googleapis.com", "cloud.googleapis.com", "serving.knative.dev", "autoscaling.knative.dev"];
 /// <https://cloud.google.com/run/docs/container-contract#env-vars>
 const RESERVED_ENV: [&str; 4] = ["K_CONFIGURATION", "K_REVISION", "K_SERVICE", "PORT"];
+/// A sidecar is told no port, and Google's own sample sets one:
+/// <https://github.com/GoogleCloudPlatform/cloud-run-samples/blob/main/multi-container/hello-nginx-sample/service.yaml>
+const RESERVED_ENV_OF_SIDECARS: [&str; 3] = ["K_CONFIGURATION", "K_REVISION", "K_SERVICE"];
 const ENV_BYTES: usize = 32_768;
 const DESCRIPTION_CHARACTERS: usize = 512;
 const MAX_TIMEOUT_SECONDS: f64 = 3600.0;
@@ -80,14 +83,15 @@ impl Rules<'_> {
                 self.violation("template.containers", "should contain exactly one container with an exposed port.")
             );
         }
-        if ingress_index(containers).is_none() {
+        let Some(ingress) = ingress_index(containers) else {
             return Err(self.violation(
                 "template.containers",
                 "Revision template should contain exactly one container with an exposed port.",
             ));
-        }
+        };
         for (index, container) in containers.iter().enumerate() {
-            self.container(&format!("template.containers[{index}]"), container)?;
+            let reserved_env = if index == ingress { self.reserved_env } else { &RESERVED_ENV_OF_SIDECARS };
+            Rules { reserved_env, ..*self }.container(&format!("template.containers[{index}]"), container)?;
         }
         group::check("template", template)?;
         let seconds = template["timeout"].as_str().and_then(duration_seconds).unwrap_or(0.0);
@@ -278,6 +282,28 @@ pub(super) mod tests {
     fn a_plain_service_passes() {
         assert_eq!(refusal(|_| {}), None);
         assert_eq!(refusal(|spec| spec["template"]["annotations"] = json!({ "carrack.dev/receipt": "x" })), None);
+    }
+
+    #[test]
+    fn only_the_container_that_gets_the_requests_is_told_its_port() {
+        let with = |name: &str, at: usize| {
+            refusal(|spec| {
+                let image = "gcr.io/p/hello";
+                spec["template"]["containers"] = json!([
+                    { "name": "side", "image": image },
+                    { "name": "front", "image": image, "ports": [{ "containerPort": 8080 }] },
+                ]);
+                spec["template"]["containers"][at]["env"] = json!([{ "name": name, "value": "8888" }]);
+            })
+        };
+        let refused = |name: &str, at: usize| {
+            Some(format!(
+                "template.containers[{at}].env: The following reserved env names were provided: {name}. These values are automatically set by the system."
+            ))
+        };
+        assert_eq!(with("PORT", 0), None);
+        assert_eq!(with("PORT", 1), refused("PORT", 1));
+        assert_eq!(with("K_SERVICE", 0), refused("K_SERVICE", 0));
     }
 
     #[test]

@@ -24,6 +24,7 @@ for_each_runtime!(
     what_cannot_be_joined_leaves_nothing,
     files_never_get_into_a_folder_that_others_share,
     too_many_shared_folders_are_refused_at_once,
+    a_port_of_its_own_is_told_as_it_is_set,
 );
 
 /// Not every runtime has ports of its own for each test.
@@ -250,6 +251,20 @@ async fn too_many_shared_folders_are_refused_at_once(kind: RuntimeKind) {
     let most = bench.launch(&["serve"], opening).await.unwrap();
     assert_eq!(most.ask("hello").await, "hello");
     most.instance.stop(Duration::ZERO).await;
+    bench.assert_nothing_is_left();
+}
+
+async fn a_port_of_its_own_is_told_as_it_is_set(kind: RuntimeKind) {
+    let (bench, port) = (Bench::new(kind).await, free_port());
+    let base = first(&bench, &["serve"], port, |_| {}).await;
+    let side = beside(&bench, &base, &[&format!("serve-at-{port}")], |launch| {
+        launch.env = vec![("PORT".to_owned(), "8888".to_owned())];
+    })
+    .await;
+    let environment = side.ask_at(port, "env").await;
+    assert!(environment.lines().any(|line| line == "PORT=8888"), "{environment}");
+    base.instance.stop(Duration::ZERO).await;
+    side.instance.stop(Duration::ZERO).await;
     bench.assert_nothing_is_left();
 }
 
