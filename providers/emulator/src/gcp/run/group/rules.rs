@@ -7,6 +7,8 @@ use crate::gcp::{run::rules::invalid, status::Status};
 
 /// A DNS label: <https://www.rfc-editor.org/rfc/rfc1123>
 const NAME_LENGTH: usize = 63;
+/// <https://cloud.google.com/run/docs/configuring/services/secrets#disallowed_paths_and_limitations>
+const SYSTEM_FOLDERS: [&str; 3] = ["/dev", "/proc", "/sys"];
 const MODES: std::ops::RangeInclusive<i64> = 0..=0o777;
 
 /// `path` is that of the template.
@@ -90,6 +92,10 @@ fn volume_of(path: &str, volume: &Value) -> Result<(), Status> {
             let text = format!("'{file}' must be a relative path without '..', and no other item's.");
             return Err(invalid(&format!("{path}.path"), &text));
         }
+        if let Some(other) = seen.iter().find(|other| is_below(file, other) || is_below(other, file)) {
+            let text = format!("'{file}' and '{other}' cannot both be files: one is a folder of the other.");
+            return Err(invalid(&format!("{path}.path"), &text));
+        }
         seen.push(file);
     }
     Ok(())
@@ -97,6 +103,11 @@ fn volume_of(path: &str, volume: &Value) -> Result<(), Status> {
 
 fn is_relative(path: &str) -> bool {
     !path.contains('\0') && path.split('/').all(|name| !matches!(name, "" | "." | "..") && name.len() <= 255)
+}
+
+/// Both without a `/` at the end.
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn mounts(path: &str, container: &Value, volumes: &[Value]) -> Result<(), Status> {
@@ -122,8 +133,16 @@ fn mounts(path: &str, container: &Value, volumes: &[Value]) -> Result<(), Status
             return Err(invalid(&format!("{path}.mount_path"), &text));
         }
         let folder = folder.trim_end_matches('/');
+        if let Some(system) = SYSTEM_FOLDERS.iter().find(|system| folder == **system || is_below(folder, system)) {
+            let text = format!("'{folder}' must not be '{system}' or below it.");
+            return Err(invalid(&format!("{path}.mount_path"), &text));
+        }
         if seen.contains(&folder) {
             return Err(invalid(&format!("{path}.mount_path"), &format!("'{folder}' is mounted more than once.")));
+        }
+        if let Some(other) = seen.iter().find(|other| is_below(folder, other) || is_below(other, folder)) {
+            let text = format!("'{folder}' and '{other}' are both mounted, and one is below the other.");
+            return Err(invalid(&format!("{path}.mount_path"), &text));
         }
         seen.push(folder);
     }
@@ -186,11 +205,15 @@ mod tests {
             }))
         };
         assert_eq!(of("/etc/keys", "a/key.pem", 0o400), None);
+        assert_eq!(of("/process/", "a", 0o400), None);
         for (path, item, mode, field) in [
             ("/", "a", 0, "template.containers[0].volume_mounts[0].mount_path"),
             ("etc", "a", 0, "template.containers[0].volume_mounts[0].mount_path"),
             ("/a:b", "a", 0, "template.containers[0].volume_mounts[0].mount_path"),
             ("/a/../b", "a", 0, "template.containers[0].volume_mounts[0].mount_path"),
+            ("/proc", "a", 0, "template.containers[0].volume_mounts[0].mount_path"),
+            ("/dev/shm/", "a", 0, "template.containers[0].volume_mounts[0].mount_path"),
+            ("/sys/fs", "a", 0, "template.containers[0].volume_mounts[0].mount_path"),
             ("/a", "../a", 0, "template.volumes[0].secret.items[0].path"),
             ("/a", "/a", 0, "template.volumes[0].secret.items[0].path"),
             ("/a", "", 0, "template.volumes[0].secret.items[0].path"),
@@ -207,5 +230,34 @@ mod tests {
         let twice = json!([{ "name": "v", "mountPath": "/x" }, { "name": "v", "mountPath": "/x/" }]);
         let other = json!({ "containers": [{ "volumeMounts": twice }], "volumes": [{ "name": "v", "emptyDir": {} }] });
         assert!(refusal(&other).is_some_and(|text| text.contains("is mounted more than once")));
+    }
+
+    #[test]
+    fn nothing_is_mounted_or_put_below_another() {
+        let mounted = |paths: &[&str]| {
+            let mounts: Vec<Value> = paths.iter().map(|path| json!({ "name": "v", "mountPath": path })).collect();
+            let containers = json!([{ "volumeMounts": mounts }]);
+            refusal(&json!({ "containers": containers, "volumes": [{ "name": "v", "emptyDir": {} }] }))
+        };
+        assert_eq!(mounted(&["/a", "/ab", "/b/a/"]), None);
+        assert_eq!(
+            mounted(&["/a///////", "/a/b"]).as_deref(),
+            Some(
+                "template.containers[0].volume_mounts[1].mount_path: '/a/b' and '/a' are both mounted, and one is below the other."
+            )
+        );
+        assert!(mounted(&["/a/b/c", "/x", "/a"]).is_some());
+        let items = |paths: &[&str]| {
+            let items: Vec<Value> = paths.iter().map(|path| json!({ "version": "1", "path": path })).collect();
+            refusal(&json!({ "volumes": [{ "name": "v", "secret": { "secret": "key", "items": items } }] }))
+        };
+        assert_eq!(items(&["f", "fg", "g/f"]), None);
+        assert_eq!(
+            items(&["f", "f/g"]).as_deref(),
+            Some(
+                "template.volumes[0].secret.items[1].path: 'f/g' and 'f' cannot both be files: one is a folder of the other."
+            )
+        );
+        assert!(items(&["a/b/c", "a"]).is_some());
     }
 }
