@@ -180,16 +180,28 @@ pub(crate) fn redact(path_and_query: &str) -> String {
     };
     let parts: Vec<_> = query
         .split('&')
-        .map(|part| {
-            let name = part.split_once('=').map(|(name, _)| name);
-            match name {
-                _ if part.is_empty() || is_shown(name.unwrap_or(part)) => part.to_owned(),
-                Some(name) => format!("{name}=REDACTED"),
-                None => "REDACTED".to_owned(),
-            }
+        .map(|part| match concealed(part) {
+            Some((Some(name), _)) => format!("{name}=REDACTED"),
+            Some((None, _)) => "REDACTED".to_owned(),
+            None => part.to_owned(),
         })
         .collect();
     format!("{path}?{}", parts.join("&"))
+}
+
+/// The values that [`redact`] leaves out, as they stand and as they are read.
+pub(crate) fn redacted(path_and_query: &str) -> Vec<String> {
+    let query = path_and_query.split_once('?').map_or("", |(_, query)| query);
+    let values = query.split('&').filter_map(|part| Some(concealed(part)?.1));
+    values.flat_map(|value| [value.to_owned(), percent_decode_str(value).decode_utf8_lossy().into_owned()]).collect()
+}
+
+/// Name and value of a part that is not shown.
+fn concealed(part: &str) -> Option<(Option<&str>, &str)> {
+    match part.split_once('=') {
+        Some((name, value)) => (!is_shown(name)).then_some((Some(name), value)),
+        None => (!part.is_empty() && !is_shown(part)).then_some((None, part)),
+    }
 }
 
 fn is_shown(name: &str) -> bool {

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::mask::Mask;
 use crate::{
     iam,
-    requests::{Call, Outcome, redact},
+    requests::{Call, Outcome, redact, redacted},
 };
 
 /// As much as an API takes; what is longer is left out.
@@ -90,7 +90,7 @@ impl Exchange {
             Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
             None => (path_and_query, None),
         };
-        let mask = Mask::new(&call.host, &path, token);
+        let mask = Mask::new(&call.host, &path, token.into_iter().chain(redacted(&call.path_and_query)).collect());
         Self {
             time: call.at.to_string(),
             host: call.host.clone(),

@@ -103,8 +103,8 @@ pub(super) struct Mask {
 }
 
 impl Mask {
-    /// `token` is the caller's.
-    pub(super) fn new(host: &str, path: &str, token: Option<String>) -> Self {
+    /// `hidden` is what is hidden elsewhere: the caller's token, parts of the query.
+    pub(super) fn new(host: &str, path: &str, hidden: Vec<String>) -> Self {
         let path = percent_decode_str(path).decode_utf8_lossy();
         let verb = path.trim_end_matches('/').rsplit_once(':').map_or("", |(_, verb)| verb);
         let reach = if verb.eq_ignore_ascii_case("addVersion") {
@@ -116,7 +116,7 @@ impl Mask {
         } else {
             Reach::Names
         };
-        Self { reach, hidden: token.into_iter().collect() }
+        Self { reach, hidden }
     }
 
     pub(super) fn hide_sent(&mut self, value: &mut Value) {
@@ -130,15 +130,13 @@ impl Mask {
 
     /// A refusal may repeat what it refuses.
     pub(super) fn hide_answered(&mut self, value: &mut Value, refused: bool) {
-        if self.reach == Reach::Answered
-            && !refused
-            && let Some(fields) = value.as_object_mut()
-        {
-            for (_, value) in fields.iter_mut().filter(|(name, _)| *name != "name") {
-                self.blank(None, value);
+        if self.reach == Reach::Answered && !refused {
+            match value.as_object_mut() {
+                Some(fields) => {
+                    fields.iter_mut().filter(|(name, _)| *name != "name").for_each(|(_, value)| self.blank(None, value))
+                }
+                None => self.blank(None, value),
             }
-        } else if self.reach == Reach::Answered && !refused {
-            self.blank(None, value);
         }
         self.hide(value);
         if refused {
@@ -249,7 +247,7 @@ mod tests {
 
     #[test]
     fn secrets_and_tokens_are_hidden_and_keep_their_form() {
-        let mut mask = Mask::new(RUN, "/v2/x", Some("local-token".to_owned()));
+        let mut mask = Mask::new(RUN, "/v2/x", vec!["local-token".to_owned()]);
         let mut sent = json!({
             "payload": { "data": "aHVudGVyMg==", "dataCrc32c": "12345678", "foo": ["hunter2"] },
             "env": [{ "name": "A", "value": "kept" }],
@@ -285,13 +283,13 @@ mod tests {
             (json!(["hunter2!"]), json!(["(REDACTED)"])),
         ] {
             for (host, path) in [(SECRETS, "/v1/projects/p/secrets/s:addVersion"), ("127.0.0.1:1", "/s%3AaddVersion")] {
-                let mut mask = Mask::new(host, path, None);
+                let mut mask = Mask::new(host, path, vec![]);
                 let mut masked = sent.clone();
                 mask.hide_sent(&mut masked);
                 assert_eq!(masked, shown);
             }
         }
-        let mut mask = Mask::new(SECRETS, "/v1/projects/p/secrets/s:addVersion", None);
+        let mut mask = Mask::new(SECRETS, "/v1/projects/p/secrets/s:addVersion", vec![]);
         mask.hide_sent(&mut json!({ "payload": { "data": "abc", "hunter2": 1 } }));
         let mut refused =
             json!({ "message": "Base64 decoding failed for \"abc\"", "details": ["hunter2 at \"payload\""] });
@@ -304,7 +302,7 @@ mod tests {
 
     #[test]
     fn of_secret_managers_other_calls_only_settings_are_kept() {
-        let mut mask = Mask::new(SECRETS, "/v1/projects/p/secrets", None);
+        let mut mask = Mask::new(SECRETS, "/v1/projects/p/secrets", vec![]);
         let settings = json!({ "replication": { "userManaged": { "replicas": [{ "location": "us-central1" }] } },
             "labels": { "team": "a" }, "ttl": "3600s" });
         let mut sent = settings.clone();
@@ -317,7 +315,7 @@ mod tests {
 
     #[test]
     fn of_a_versions_payload_nothing_is_kept_whatever_its_shape() {
-        let mut mask = Mask::new(SECRETS, "/v1/projects/p/secrets/s/versions/1:access", None);
+        let mut mask = Mask::new(SECRETS, "/v1/projects/p/secrets/s/versions/1:access", vec![]);
         let mut answer = json!({ "name": "projects/1/secrets/s/versions/1", "payload": { "data": "aGk=" },
             "data": ["hunter2!"], "other": { "hunter2": "hunter2!" } });
         mask.hide_answered(&mut answer, false);

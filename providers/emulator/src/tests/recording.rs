@@ -89,6 +89,7 @@ async fn a_payload_gone_astray_is_in_no_line_and_no_list() {
         (version, format!("{{\"payload\":{{\"data\":\"aGk=\"}},\"extra\":{{\"value\":\"{secret}\"}}}}")),
         (version, format!("{{\"payload\":{{\"data\":\"{secret}\"}}}}")),
         (&query, "{}".to_owned()),
+        (&format!("{version}?{secret}"), "{}".to_owned()),
     ] {
         let call = local.client.post(format!("{google}{path}")).bearer_auth(TOKEN).body(body);
         let call = call.header("host", "secretmanager.googleapis.com").header("content-type", "application/json");
@@ -101,6 +102,6 @@ async fn a_payload_gone_astray_is_in_no_line_and_no_list() {
     let list = local.client.get(url).bearer_auth(TOKEN).send().await.expect("an answer").text().await.expect("a text");
     assert!(list.contains("payload.data=REDACTED"), "{list}");
     let text = fs::read_to_string(&path).expect("a recording");
-    assert_eq!((text.lines().count(), text.matches("\"status\":200").count()), (13, 3), "{text}");
+    assert_eq!((text.lines().count(), text.matches("\"status\":200").count()), (14, 3), "{text}");
     assert!(!text.contains(secret) && !list.contains(secret), "{text}{list}");
 }
