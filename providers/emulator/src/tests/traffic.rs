@@ -236,6 +236,33 @@ async fn a_template_that_names_an_earlier_revision_rolls_back_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_v1_replaces_rolls_back_too() {
+    let local = Local::start();
+    local.done(local.create("hello", named("hello-v0", &[])).await).await;
+    let path = "/v1/projects/local/locations/us-central1/services/hello";
+    for (revision, level) in [("hello-v1", "1"), ("hello-v2", "2"), ("hello-v1", "1")] {
+        let container = json!({
+            "image": "us-central1-docker.pkg.dev/local/apps/hello:v1",
+            "env": [{ "name": "LEVEL", "value": level }],
+        });
+        let service = json!({
+            "apiVersion": "serving.knative.dev/v1",
+            "kind": "Service",
+            "metadata": { "name": "hello", "annotations": { "run.googleapis.com/invoker-iam-disabled": "true" } },
+            "spec": { "template": { "metadata": { "name": revision }, "spec": { "containers": [container] } } },
+        });
+        let (status, answer) = local.call(Method::PUT, path, Some(service)).await;
+        assert_eq!(status, 200, "{answer:#}");
+        local.until_async(|| async { local.service("hello").await.get("reconciling").is_none() }).await;
+        let (_, service) = local.get(path).await;
+        assert_eq!(service["status"]["latestReadyRevisionName"], revision);
+        assert_eq!(service["status"]["traffic"][0]["revisionName"], revision);
+        let address = service["status"]["url"].as_str().expect("a url");
+        assert_eq!(local.text(address).await, (200, revision.to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oldest_revisions_are_forgotten_when_there_are_too_many() {
     let local = Local::start();
     local.done(local.create("hello", named("hello-first", &[])).await).await;
