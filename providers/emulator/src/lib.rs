@@ -6,7 +6,7 @@
 //! | [`server`] | listeners, the dispatch from host name to face, the log of requests |
 //! | `console` | the face that only Carrack uses: status, requests, faults, reset, stop |
 //! | [`faults`] | calls that go wrong on purpose |
-//! | `gcp` | Cloud Run, Artifact Registry, IAM and Logging as Google answers them |
+//! | `gcp` | Cloud Run, Secret Manager, Artifact Registry, IAM and Logging as Google answers them |
 //! | `registry` | the OCI registry behind every cloud's registry name |
 //! | `runtime` | what really runs a container: namespaces, an engine, or a plain process |
 //! | `router` | one port a service; requests go to the revisions by their share |

@@ -1,4 +1,14 @@
-//! Google's APIs: Cloud Run v2 and v1, Secret Manager, Artifact Registry, Logging, and what they need of IAM.
+//! Google's APIs, as gcloud and Google's own clients use them.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `face`, `call` | a request by host and path: who calls, which method, is it one, then its handler |
+//! | `schema`, `validate`, `numbers`, `proto` | Google's documents, and requests held against them |
+//! | `run` | Cloud Run: services and jobs, API v2 and v1 |
+//! | `secret_manager`, `artifact_registry`, `logging` | the APIs beside it |
+//! | `service_usage`, `project`, `permissions` | what clients ask before they act |
+//! | `access`, `policy`, `repository_policy` | who may do what |
+//! | `operations`, `status`, `time` | long-running operations, errors, moments |
 pub(crate) mod access;
 pub(crate) mod artifact_registry;
 pub(crate) mod call;

@@ -1,6 +1,17 @@
 //! Cloud Run Admin API v2: services and their revisions, as a real deploy goes; jobs, as they really run.
 //!
 //! A call changes what is wanted and answers at once; `bring_up` makes it true beside it; `settle` looks at both.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `services`, `revisions`, `policy`, `operations` | the calls of v2 |
+//! | `knative` | the calls of v1, by v2's |
+//! | `jobs` | jobs, executions and tasks |
+//! | `store`, `service`, `revision`, `condition`, `owner` | what there is, and how it is told |
+//! | `update`, `mask`, `etag`, `template`, `rules`, `resources`, `names`, `image` | a change, its defaults and its refusals |
+//! | `bring_up`, `pull`, `starter`, `settle` | from a template to what serves |
+//! | `group`, `probe`, `system_log` | the containers of one instance |
+//! | `interfere` | somebody else's change, as a fault |
 mod bring_up;
 pub(crate) mod condition;
 mod etag;

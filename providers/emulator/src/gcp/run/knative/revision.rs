@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::{
     condition,
     metadata::{Kind, SERVING, metadata, resource, short},
-    service::{generation, traffic_status},
+    service::{address, generation, revisions, traffic_status},
     template,
 };
 use crate::gcp::run::names::Key;
@@ -90,13 +90,7 @@ pub(super) fn configuration(key: &Key, source: &Value) -> Value {
     let mut ready = source["conditions"][1].clone();
     ready["type"] = json!("Ready");
     let mut status = json!({ "conditions": [condition::from_v2(&ready)], "observedGeneration": generation(source) });
-    for (field, name) in
-        [("latestCreatedRevision", "latestCreatedRevisionName"), ("latestReadyRevision", "latestReadyRevisionName")]
-    {
-        if source.get(field).is_some() {
-            status[name] = json!(short(&source[field]));
-        }
-    }
+    revisions(source, &mut status);
     resource(&CONFIGURATION, metadata, spec, status)
 }
 
@@ -113,10 +107,7 @@ pub(super) fn route(key: &Key, source: &Value) -> Value {
     if !traffic.is_empty() {
         status["traffic"] = json!(traffic);
     }
-    if let Some(url) = source.get("uri") {
-        status["url"] = url.clone();
-        status["address"] = json!({ "url": url });
-    }
+    address(source, &mut status);
     resource(&ROUTE, metadata, spec, status)
 }
 

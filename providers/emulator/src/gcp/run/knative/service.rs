@@ -135,6 +135,17 @@ fn status(source: &Value) -> Value {
     let mut conditions = vec![condition::from_v2(&source["terminalCondition"])];
     conditions.extend(source["conditions"].as_array().into_iter().flatten().map(condition::from_v2));
     let mut status = json!({ "conditions": conditions, "observedGeneration": generation(source) });
+    revisions(source, &mut status);
+    let traffic = traffic_status(source);
+    if !traffic.is_empty() {
+        status["traffic"] = json!(traffic);
+    }
+    address(source, &mut status);
+    status
+}
+
+/// The names of the latest revisions.
+pub(super) fn revisions(source: &Value, status: &mut Value) {
     for (field, name) in
         [("latestCreatedRevision", "latestCreatedRevisionName"), ("latestReadyRevision", "latestReadyRevisionName")]
     {
@@ -142,15 +153,14 @@ fn status(source: &Value) -> Value {
             status[name] = json!(short(&source[field]));
         }
     }
-    let traffic = traffic_status(source);
-    if !traffic.is_empty() {
-        status["traffic"] = json!(traffic);
-    }
+}
+
+/// Where it answers.
+pub(super) fn address(source: &Value, status: &mut Value) {
     if let Some(url) = source.get("uri") {
         status["url"] = url.clone();
         status["address"] = json!({ "url": url });
     }
-    status
 }
 
 /// v1's conditions are those of the generation that is wanted.
