@@ -82,16 +82,9 @@ fn kept(old: &State, given: &[OsString]) -> Result<Vec<OsString>> {
             format!("a local cloud of another build runs at {google}, and its recording is `{}`", record.display());
         return Err(Error::new(ErrorKind::Unavailable, text).hint("end both first: `carrack emulator stop`"));
     }
-    let port = google.rsplit(':').next().map(|port| format!("--port={port}"));
-    let runtime = old.runtime.as_ref().and_then(|runtime| runtime.split_whitespace().next());
-    let runtime = runtime.map(|runtime| format!("--runtime={runtime}"));
-    let latency = (old.latency_ms > 0).then(|| format!("--latency={}ms", old.latency_ms));
-    let told = |option: &str| given.iter().any(|one| one.to_string_lossy().starts_with(option));
-    Ok([("--port=", port), ("--runtime=", runtime), ("--latency=", latency)]
-        .into_iter()
-        .filter(|(option, _)| !told(option))
-        .filter_map(|(_, argument)| argument.map(OsString::from))
-        .collect())
+    let option = |argument: &str| argument.split('=').next().unwrap_or_default().to_owned();
+    let told: Vec<_> = given.iter().map(|argument| option(&argument.to_string_lossy())).collect();
+    Ok(old.asked.iter().filter(|argument| !told.contains(&option(argument))).map(OsString::from).collect())
 }
 
 /// Access for a provider.

@@ -251,7 +251,7 @@ fn a_process_of_another_build_is_replaced() {
 fn what_replaces_another_build_is_started_as_that_was() {
     let world = World::new(Circumstances::AsWeAre);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    ok(world.run(&["emulator", "start", "--latency", "7ms", "--runtime", "process", "--port", &port]));
+    ok(world.run(&["emulator", "start", "--latency", "7ms", "--idle", "8h", "--runtime", "process", "--port", &port]));
     let first = world.state();
     world.rebuild(&[0]);
     ok(world.run(&["plan", "--local"]));
@@ -261,6 +261,7 @@ fn what_replaces_another_build_is_started_as_that_was() {
         assert_eq!(second[what], first[what]);
     }
     assert_eq!(second["addresses"]["google"], first["addresses"]["google"]);
+    assert_eq!((&second["asked"], second["asked"].as_array().map(Vec::len)), (&first["asked"], Some(4)));
     // Unless it is told otherwise.
     world.rebuild(&[0, 0]);
     ok(world.run(&["emulator", "start", "--latency", "9ms"]));

@@ -151,6 +151,9 @@ impl Cloud {
             if self.google.jobs.is_empty() && self.google.run.is_empty() {
                 break left;
             }
+            if let Err(error) = left {
+                tracing::warn!(%error, "a part of a reset is done again");
+            }
         };
         self.google.run.parts.operations.clear();
         self.google.repositories.clear();

@@ -71,8 +71,10 @@ struct Start {
     #[arg(long, value_enum)]
     runtime: Option<Runtime>,
     /// End by itself after this long without use
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = crate::cli::settings::duration)]
-    idle: Duration,
+    ///
+    /// Without it, after an hour.
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::settings::duration)]
+    idle: Option<Duration>,
     /// Let every call take this much longer (`50ms`)
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::settings::duration)]
     latency: Option<Duration>,
@@ -128,18 +130,28 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     Ok(0)
 }
 
+impl Start {
+    /// What was said of how it runs, as arguments.
+    fn asked(&self) -> Vec<String> {
+        let runtime = self.runtime.and_then(|runtime| runtime.to_possible_value());
+        [
+            self.port.map(|port| format!("--port={port}")),
+            runtime.map(|runtime| format!("--runtime={}", runtime.get_name())),
+            self.idle.map(|idle| format!("--idle={}s", idle.as_secs())),
+            self.latency.map(|latency| format!("--latency={}ms", latency.as_millis())),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Without use, if nothing else is asked for.
+const IDLE: Duration = Duration::from_secs(60 * 60);
+
 async fn in_background(session: &mut Session, start: &Start) -> Result<(), Failure> {
     let mut arguments: Vec<OsString> = ["emulator", "start", "--foreground", "--detached"].map(OsString::from).to_vec();
-    if let Some(port) = start.port {
-        arguments.push(format!("--port={port}").into());
-    }
-    if let Some(runtime) = start.runtime.and_then(|runtime| runtime.to_possible_value()) {
-        arguments.push(format!("--runtime={}", runtime.get_name()).into());
-    }
-    arguments.push(format!("--idle={}s", start.idle.as_secs()).into());
-    if let Some(latency) = start.latency {
-        arguments.push(format!("--latency={}ms", latency.as_millis()).into());
-    }
+    arguments.extend(start.asked().into_iter().map(OsString::from));
     if let Some(record) = &start.record {
         let mut argument = OsString::from("--record=");
         argument.push(record);
@@ -193,7 +205,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         }),
         engines: session.environment.engines(),
         port: start.port,
-        idle: Some(start.idle),
+        idle: Some(start.idle.unwrap_or(IDLE)),
         launcher: program()?,
         instance: instance.clone(),
         token: token.clone(),
@@ -209,7 +221,9 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
             None
         }
     };
+    let asked = start.asked();
     let state = State {
+        asked,
         pid: std::process::id(),
         started: jiff::Timestamp::now().to_string(),
         build: build_id()?,

@@ -34,6 +34,9 @@ pub struct State {
     /// Where it writes every exchange, if it does.
     #[serde(default)]
     pub record: Option<PathBuf>,
+    /// What was said of how it runs, as arguments: one of another build that takes its place runs so too.
+    #[serde(default)]
+    pub asked: Vec<String>,
     pub addresses: Addresses,
 }
 
@@ -118,6 +121,7 @@ pub(super) mod tests {
             latency_ms: 0,
             engine: None,
             record: None,
+            asked: Vec::new(),
             addresses: Addresses {
                 google: "http://127.0.0.1:1".to_owned(),
                 registry: "127.0.0.1:2".to_owned(),

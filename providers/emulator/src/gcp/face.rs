@@ -145,13 +145,16 @@ impl Face {
         if id == "serviceusage.services.get" && parameters.remove(0) != "projects" {
             return Err(unimplemented());
         }
-        let makes = parts.method != http::Method::GET;
-        let name = |named: &String| if makes { self.projects.keep(named) } else { self.projects.resolve(named) };
-        let project = parameters.first().map(name).unwrap_or_default();
+        let named = parameters.first().cloned();
+        let project = named.as_deref().map(|named| self.projects.resolve(named)).unwrap_or_default();
         let fail = parts.extensions.get::<FailOperation>().map(|fail| fail.0.clone());
         let (documents, version) = (&self.documents, document.version.as_str());
         let call = Call { documents, principal, api, version, project, parameters, query, body, fail };
         let mut answer = self.dispatch(id, &call).await?;
+        // What was made there goes by the name that the project has now.
+        if let Some(named) = named.filter(|_| parts.method != http::Method::GET) {
+            self.projects.keep(&named);
+        }
         if let Some(schema) = method.response.as_ref().filter(|_| numbers::are_asked(asked)) {
             numbers::encode(document, schema, &mut answer);
         }

@@ -170,6 +170,15 @@ async fn what_is_made_by_a_projects_number_is_found_by_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_call_by_a_number_names_no_project() {
+    let local = Local::start();
+    let services = format!("{}/services?serviceId=x", PARENT.replace("local", &project::number("local")));
+    assert_eq!(local.call(Method::POST, &services, Some(json!({ "template": {} }))).await.0, 400);
+    let service = local.deployed("hello").await;
+    assert!(service["name"].as_str().is_some_and(|name| name.starts_with("projects/local/")), "{service:#}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_project_has_a_number() {
     let local = Local::start();
     let (status, project) = local.get("/v1/projects/shop").await;

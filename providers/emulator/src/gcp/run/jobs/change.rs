@@ -1,7 +1,7 @@
 //! A change of what a job should be, and a run of it.
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     engine,
@@ -65,8 +65,8 @@ pub(super) fn apply(job: &Arc<Job>, state: &mut State, change: Change) -> Result
     }
     let Change { spec, by, fail } = change;
     let spec = Value::Object(spec);
-    // The same token again starts nothing.
-    let start = TOKENS.into_iter().find(|field| spec.get(*field).is_some() && spec[*field] != state.spec[*field]);
+    // The same token again starts nothing, once it has started something.
+    let start = TOKENS.into_iter().find(|field| spec.get(*field).is_some() && spec[*field] != state.started[*field]);
     let token = start.and_then(|field| Some((field == TOKENS[1], spec[field].as_str()?.to_owned())));
     if spec != state.spec {
         state.spec = spec;
@@ -112,14 +112,19 @@ async fn reconcile(job: Arc<Job>, by: By, token: Option<(bool, String)>, fail: O
         } else {
             let template = state.spec["template"].clone();
             let mut execution = Execution::new(name, &template, &state.origin(&job.key), &who);
+            let field = TOKENS[usize::from(run)];
             if state.is_full(&execution) {
                 let (code, message) = (Code::ResourceExhausted, FULL.to_owned());
                 checked = Err(Failure { code, message, reason: Reason::Common("UNKNOWN") });
-            } else if run {
+            } else {
+                state.started = json!({ field: token });
+                if !run {
+                    start(&job, &mut state, execution);
+                    drop(state);
+                    return settle(&job, generation, &operation, checked);
+                }
                 execution.waiting.push(Waiting::Job { operation, generation });
                 return start(&job, &mut state, execution);
-            } else {
-                start(&job, &mut state, execution);
             }
         }
     }

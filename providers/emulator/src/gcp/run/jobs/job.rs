@@ -53,6 +53,8 @@ pub(in crate::gcp::run) struct State {
     pub(super) observed_generation: u64,
     /// What the user may set, the defaults filled in.
     pub(super) spec: Value,
+    /// The token that started an execution last, by its field.
+    pub(super) started: Value,
     pub(super) reconciling: bool,
     pub(super) ready: Since,
     pub(in crate::gcp::run) policy: Value,
@@ -75,6 +77,7 @@ impl Job {
             generation: 0,
             observed_generation: 0,
             spec: Value::Null,
+            started: Value::Null,
             reconciling: true,
             ready: Since::now(Condition::Reconciling),
             policy: policy::empty(),

@@ -39,12 +39,20 @@ impl Before {
         annotations.get(name) == self.annotations.get(name).and_then(Value::as_str)
     }
 
-    /// The container of that name, in both shapes; the only one goes by any name.
-    fn container(&self, name: &Value, only: bool) -> Option<(&Value, &Value)> {
+    /// The container that `given[index]` was, in both shapes: by its name, and one without a name by its place among
+    /// those. The only one goes by any name.
+    fn container(&self, given: &[Value], index: usize) -> Option<(&Value, &Value)> {
         let (v2, v1) = (self.v2["containers"].as_array()?, self.spec["containers"].as_array()?);
+        let nth = |all: &[Value], index: usize| {
+            all.iter()
+                .take(index)
+                .filter(|one| one.get("name") == all.get(index).and_then(|one| one.get("name")))
+                .count()
+        };
+        let place = (given.get(index)?.get("name"), nth(given, index));
         let index = match v2.as_slice() {
-            [_] if only => 0,
-            all => all.iter().position(|container| container.get("name").is_some() && container["name"] == *name)?,
+            [_] if given.len() == 1 => 0,
+            all => (0..all.len()).find(|index| (all[*index].get("name"), nth(all, *index)) == place)?,
         };
         Some((v2.get(index)?, v1.get(index)?))
     }
@@ -76,7 +84,8 @@ pub(super) fn to_v2(
     service: bool,
 ) -> Result<Vec<Value>, Status> {
     let same_secrets = before.says(annotations, SECRETS);
-    let same_cpu = !service || (before.says(annotations, THROTTLING) && before.says(annotations, BOOST));
+    // One setting for all says nothing of containers that differ.
+    let same_cpu = [THROTTLING, BOOST].map(|name| !service || before.says(annotations, name));
     let switch = |annotations: &mut Annotations, name: &str| match annotations.take(name) {
         None => Ok(None),
         Some(text) => text.to_ascii_lowercase().parse::<bool>().map(Some).map_err(|_| invalid(name, &text)),
@@ -90,10 +99,10 @@ pub(super) fn to_v2(
     let dependencies = map(annotations, DEPENDENCIES)?;
     let bases = map(annotations, BASE_IMAGES)?;
     let mut containers = Vec::new();
-    let given = spec["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for (index, given) in given.iter().enumerate() {
+    let all = spec["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (index, given) in all.iter().enumerate() {
         let path = format!("spec.template.spec.containers[{index}]");
-        let old = before.container(&given["name"], spec["containers"].as_array().is_some_and(|all| all.len() == 1));
+        let old = before.container(all, index);
         let mut container = one(given, &path, aliases, old.filter(|_| same_secrets))?;
         let name = given["name"].as_str().unwrap_or_default();
         for (field, of) in [("dependsOn", &dependencies), ("baseImageUri", &bases)] {
@@ -102,22 +111,15 @@ pub(super) fn to_v2(
             }
         }
         let resources = container.entry("resources").or_insert_with(|| json!({}));
-        match old {
-            // One setting for all says nothing of containers that differ.
-            Some((v2, _)) if same_cpu => {
-                for field in CPU {
-                    if let Some(value) = v2["resources"].get(field) {
-                        resources[field] = value.clone();
-                    }
-                }
+        let asked = [Some(throttled), boost];
+        for ((field, same), asked) in CPU.into_iter().zip(same_cpu).zip(asked) {
+            let value = match old {
+                Some((v2, _)) if same => v2["resources"].get(field).cloned(),
+                _ => asked.filter(|_| service).map(|switch| json!(switch)),
+            };
+            if let Some(value) = value {
+                resources[field] = value;
             }
-            _ if service => {
-                resources["cpuIdle"] = json!(throttled);
-                if let Some(boost) = boost {
-                    resources["startupCpuBoost"] = json!(boost);
-                }
-            }
-            _ => {}
         }
         for field in UNSPOKEN {
             copy(old.map_or(&Value::Null, |(v2, _)| v2), field, &mut container);

@@ -84,16 +84,11 @@ pub(super) fn workload_to_v2(
         Some(text) => aliases(text)?,
         None => Aliases::new(),
     };
-    let same = before.says(annotations, SECRETS)
-        && before.says(annotations, CLOUD_SQL)
-        && spec.get("volumes") == before.spec.get("volumes");
+    let same = [SECRETS, CLOUD_SQL].map(|name| before.says(annotations, name));
     let containers = container::to_v2(spec, annotations, &aliases, before, service)?;
     template.insert("containers".to_owned(), json!(containers));
     let (_, sql) = (annotations.take(SECRETS), annotations.take(CLOUD_SQL));
-    let volumes = match before.v2["volumes"].as_array().filter(|_| same) {
-        Some(stored) => stored.clone(),
-        None => volume::to_v2(spec, sql.as_deref(), &aliases)?,
-    };
+    let volumes = volume::to_v2(spec, sql.as_deref(), &aliases, before, same)?;
     if !volumes.is_empty() {
         template.insert("volumes".to_owned(), json!(volumes));
     }

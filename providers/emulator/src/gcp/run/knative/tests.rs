@@ -250,6 +250,47 @@ fn a_change_by_v1_changes_no_more_than_it_says() {
 }
 
 #[test]
+fn containers_keep_their_own_settings() {
+    let stored = json!({ "template": { "containers": [
+        { "image": "gcr.io/p/main", "resources": { "cpuIdle": true }, "env": [
+            { "name": "A", "valueSource": { "secretKeyRef": { "secret": "projects/local/secrets/x", "version": "1" } } },
+        ] },
+        { "name": "side", "image": "gcr.io/p/side", "resources": { "startupCpuBoost": true } },
+        { "image": "gcr.io/p/third", "resources": { "cpuIdle": true, "startupCpuBoost": true } },
+    ] } });
+    assert_eq!(replaced(&stored, |_| {})["template"], stored["template"]);
+    let slower = replaced(&stored, |service| {
+        let annotations = &mut service["spec"]["template"]["metadata"]["annotations"];
+        annotations["run.googleapis.com/startup-cpu-boost"] = json!("false");
+    });
+    let mut expected = stored.clone();
+    for container in expected["template"]["containers"].as_array_mut().expect("some") {
+        // As checked: false is not on the wire.
+        container["resources"].as_object_mut().expect("some").remove("startupCpuBoost");
+    }
+    assert_eq!(slower["template"], expected["template"]);
+    let fewer = replaced(&stored, |service| {
+        service["spec"]["template"]["spec"]["containers"].as_array_mut().expect("some").remove(1);
+    });
+    let left = json!([stored["template"]["containers"][0], stored["template"]["containers"][2]]);
+    assert_eq!(fewer["template"]["containers"], left);
+}
+
+#[test]
+fn volumes_stay_when_others_come() {
+    let stored = awkward();
+    let changed = replaced(&stored, |service| {
+        let volumes = service["spec"]["template"]["spec"]["volumes"].as_array_mut().expect("some");
+        volumes.push(json!({ "name": "tmp", "emptyDir": { "medium": "Memory" } }));
+    });
+    let volumes = changed["template"]["volumes"].as_array().expect("some");
+    for volume in stored["template"]["volumes"].as_array().expect("some") {
+        assert!(volumes.contains(volume), "{volume} in {volumes:#?}");
+    }
+    assert_eq!(volumes.len(), 6);
+}
+
+#[test]
 fn words_that_are_no_json_and_old_words_are_taken() {
     let given = json!({
         "metadata": { "annotations": {

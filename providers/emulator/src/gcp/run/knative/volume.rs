@@ -1,16 +1,36 @@
 //! Volumes: secrets, memory and disk, buckets, NFS, and Cloud SQL, which v1 has as an annotation.
 use serde_json::{Map, Value, json};
 
-use super::container::{Aliases, alias, copy, only};
+use super::container::{Aliases, Before, alias, copy, only};
 use crate::gcp::status::Status;
 
 pub(super) const CLOUD_SQL: &str = "run.googleapis.com/cloudsql-instances";
 /// <https://cloud.google.com/run/docs/configuring/services/cloud-storage-volume-mounts>
 const BUCKETS: &str = "gcsfuse.run.googleapis.com";
 
-pub(super) fn to_v2(spec: &Value, sql: Option<&str>, aliases: &Aliases) -> Result<Vec<Value>, Status> {
+/// Whether secrets, and Cloud SQL's instances, are named as they were `before` is `same`: then what was stays.
+pub(super) fn to_v2(
+    spec: &Value,
+    sql: Option<&str>,
+    aliases: &Aliases,
+    before: &Before,
+    [same_secrets, same_sql]: [bool; 2],
+) -> Result<Vec<Value>, Status> {
+    let stored = before.v2["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (databases, others): (Vec<_>, Vec<_>) =
+        stored.iter().partition(|volume| volume.get("cloudSqlInstance").is_some());
+    if same_secrets && same_sql && spec.get("volumes") == before.spec.get("volumes") {
+        return Ok(stored.to_vec());
+    }
     let mut volumes = Vec::new();
     for (index, given) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
+        let shown = before.spec["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if let Some(old) =
+            shown.iter().position(|old| old == given).filter(|_| same_secrets).and_then(|at| others.get(at))
+        {
+            volumes.push((*old).clone());
+            continue;
+        }
         let mut volume = only(given, &["name", "nfs", "filestore"]);
         if let Some(secret) = given.get("secret") {
             volume["secret"] = secret_to_v2(secret, aliases);
@@ -28,7 +48,9 @@ pub(super) fn to_v2(spec: &Value, sql: Option<&str>, aliases: &Aliases) -> Resul
         }
         volumes.push(volume);
     }
-    if let Some(instances) = sql.filter(|instances| !instances.is_empty()) {
+    if same_sql {
+        volumes.extend(databases.into_iter().cloned());
+    } else if let Some(instances) = sql.filter(|instances| !instances.is_empty()) {
         let instances: Vec<_> = instances.split(',').map(str::trim).collect();
         volumes.push(json!({ "name": "cloudsql", "cloudSqlInstance": { "instances": instances } }));
     }
