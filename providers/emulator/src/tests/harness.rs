@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::containers::{FakeImages, FakeRuntime};
 use crate::{
+    record::Recorder,
     server::{self, Running},
     state::Ingredients,
 };
@@ -25,13 +26,17 @@ pub(super) struct Local {
 
 impl Local {
     pub(super) fn start() -> Self {
+        Self::recorded(None)
+    }
+
+    pub(super) fn recorded(recorder: Option<Recorder>) -> Self {
         let runtime = Arc::new(FakeRuntime::default());
         let ingredients = Ingredients {
             images: Arc::new(FakeImages),
             runtime: Ok(runtime.clone()),
             token: TOKEN.to_owned(),
             latency: Duration::ZERO,
-            recorder: None,
+            recorder,
         };
         Self::of(ingredients, runtime)
     }

@@ -1,24 +1,13 @@
 //! What a recording holds, and what never.
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
-use super::{
-    containers::{FakeImages, FakeRuntime},
-    harness::{Local, PARENT, TOKEN, public},
-};
-use crate::{record::Recorder, state::Ingredients};
+use super::harness::{Local, PARENT, TOKEN, public};
+use crate::record::Recorder;
 
 fn start(path: &Path) -> Local {
-    let runtime = Arc::new(FakeRuntime::default());
-    let ingredients = Ingredients {
-        images: Arc::new(FakeImages),
-        runtime: Ok(runtime.clone()),
-        token: TOKEN.to_owned(),
-        latency: Duration::ZERO,
-        recorder: Some(Recorder::create(path).expect("a new file")),
-    };
-    Local::of(ingredients, runtime)
+    Local::recorded(Some(Recorder::create(path).expect("a new file")))
 }
 
 fn lines(path: &Path) -> Vec<Value> {

@@ -23,6 +23,9 @@ const OUTPUT_ONLY: [&str; 9] = [
     "cloud.googleapis.com/location",
 ];
 
+/// Whose policy for binary authorization it is: the project's, or one that is named.
+const AUTHORIZATION: &str = "run.googleapis.com/binary-authorization";
+
 /// How an annotation's text says a field's value.
 #[derive(Clone, Copy)]
 enum Form {
@@ -189,6 +192,15 @@ impl Annotations {
         self.system.get(name).map(String::as_str)
     }
 
+    /// Sets what the annotation for binary authorization says, which is two fields in v2.
+    pub(super) fn authorization(&mut self, target: &mut Map<String, Value>) {
+        match self.take(AUTHORIZATION).as_deref() {
+            None | Some("") => {}
+            Some("default") => put(target, "binaryAuthorization.useDefault", json!(true)),
+            Some(policy) => put(target, "binaryAuthorization.policy", json!(policy)),
+        }
+    }
+
     /// The user's own. `kind` is `Service`, `Revision`, …
     pub(super) fn rest(self, kind: &str) -> Result<Map<String, Value>, Status> {
         match self.system.into_keys().next() {
@@ -216,6 +228,16 @@ pub(super) fn render(pairs: Pairs, source: &Value, annotations: &mut Map<String,
         if let Some(text) = form.render(at(source, path)) {
             annotations.insert((*name).to_owned(), json!(text));
         }
+    }
+}
+
+/// The other way.
+pub(super) fn render_authorization(source: &Value, annotations: &mut Map<String, Value>) {
+    let authorization = &source["binaryAuthorization"];
+    if authorization["useDefault"] == true {
+        annotations.insert(AUTHORIZATION.to_owned(), json!("default"));
+    } else if let Some(policy) = authorization.get("policy") {
+        annotations.insert(AUTHORIZATION.to_owned(), policy.clone());
     }
 }
 

@@ -2,11 +2,11 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    annotations::{Annotations, EXECUTION, JOB, TASK, labels, put, render},
+    annotations::{Annotations, EXECUTION, JOB, TASK, labels, render, render_authorization},
     condition, container,
     metadata::{Kind, RUN, metadata, resource, short},
-    service::{AUTHORIZATION, generation},
-    template::{before, keep, workload_from_v2, workload_to_v2},
+    service::generation,
+    template::{before, keep, named, workload_from_v2, workload_to_v2},
 };
 use crate::gcp::{run::jobs::names::JobKey, schema::Documents, status::Status, validate::duration_seconds};
 
@@ -27,11 +27,7 @@ pub(super) fn to_v2(documents: &Documents, given: &Value, stored: &Value) -> Res
     let mut annotations = Annotations::of(metadata);
     let mut job = Map::new();
     annotations.fields(JOB, stored, &mut job)?;
-    match annotations.take(AUTHORIZATION).as_deref() {
-        None | Some("") => {}
-        Some("default") => put(&mut job, "binaryAuthorization.useDefault", json!(true)),
-        Some(policy) => put(&mut job, "binaryAuthorization.policy", json!(policy)),
-    }
+    annotations.authorization(&mut job);
     for field in TOKENS {
         container::copy(spec, field, &mut job);
     }
@@ -75,22 +71,11 @@ pub(super) fn seconds(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 
-fn named(target: &mut Map<String, Value>, field: &str, values: Map<String, Value>) {
-    if !values.is_empty() {
-        target.insert(field.to_owned(), Value::Object(values));
-    }
-}
-
 /// `source` is the job as v2 has it.
 pub(super) fn from_v2(key: &JobKey, source: &Value) -> Value {
     let mut annotations = source["annotations"].as_object().cloned().unwrap_or_default();
     render(JOB, source, &mut annotations);
-    let authorization = &source["binaryAuthorization"];
-    if authorization["useDefault"] == true {
-        annotations.insert(AUTHORIZATION.to_owned(), json!("default"));
-    } else if let Some(policy) = authorization.get("policy") {
-        annotations.insert(AUTHORIZATION.to_owned(), policy.clone());
-    }
+    render_authorization(source, &mut annotations);
     let mut labels = source["labels"].as_object().cloned().unwrap_or_default();
     if let Some(updated) = source.get("updateTime") {
         labels.insert("run.googleapis.com/lastUpdatedTime".to_owned(), updated.clone());

@@ -2,7 +2,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    annotations::{Annotations, SERVICE, labels, render},
+    annotations::{Annotations, SERVICE, labels, render, render_authorization},
     condition, container,
     metadata::{Kind, SERVING, metadata, resource, short},
     template,
@@ -12,8 +12,6 @@ use crate::gcp::{run::names::Key, schema::Documents, status::Status};
 pub(super) const KIND: Kind = Kind { api: SERVING, name: "Service", plural: "services" };
 const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
 const REVISION: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION";
-/// Whether the policy for binary authorization is the project's.
-pub(super) const AUTHORIZATION: &str = "run.googleapis.com/binary-authorization";
 /// Where the last operation's id is kept in the source, which v2 does not tell.
 pub(super) const OPERATION: &str = "operation";
 /// What a v2 service has and v1 no word for: a change by v1 leaves it as it is.
@@ -29,11 +27,7 @@ pub(super) fn to_v2(documents: &Documents, given: &Value, stored: &Value) -> Res
     let mut annotations = Annotations::of(&given["metadata"]);
     let mut service = Map::new();
     annotations.fields(SERVICE, stored, &mut service)?;
-    match annotations.take(AUTHORIZATION).as_deref() {
-        None | Some("") => {}
-        Some("default") => super::annotations::put(&mut service, "binaryAuthorization.useDefault", json!(true)),
-        Some(policy) => super::annotations::put(&mut service, "binaryAuthorization.policy", json!(policy)),
-    }
+    annotations.authorization(&mut service);
     service.insert(
         "template".to_owned(),
         Value::Object(template::to_v2(documents, &given["spec"]["template"], &stored["template"])?),
@@ -42,11 +36,8 @@ pub(super) fn to_v2(documents: &Documents, given: &Value, stored: &Value) -> Res
         let targets: Vec<_> = traffic.iter().enumerate().map(target_to_v2).collect::<Result<_, _>>()?;
         service.insert("traffic".to_owned(), json!(targets));
     }
-    for (field, values) in [("labels", labels(&given["metadata"])), ("annotations", annotations.rest(KIND.name)?)] {
-        if !values.is_empty() {
-            service.insert(field.to_owned(), Value::Object(values));
-        }
-    }
+    template::named(&mut service, "labels", labels(&given["metadata"]));
+    template::named(&mut service, "annotations", annotations.rest(KIND.name)?);
     template::keep(&UNSPOKEN, stored, &mut service);
     Ok(service)
 }
@@ -74,12 +65,7 @@ fn target_to_v2((index, given): (usize, &Value)) -> Result<Value, Status> {
 pub(super) fn from_v2(key: &Key, source: &Value) -> Value {
     let mut annotations = source["annotations"].as_object().cloned().unwrap_or_default();
     render(SERVICE, source, &mut annotations);
-    let authorization = &source["binaryAuthorization"];
-    if authorization["useDefault"] == true {
-        annotations.insert(AUTHORIZATION.to_owned(), json!("default"));
-    } else if let Some(policy) = authorization.get("policy") {
-        annotations.insert(AUTHORIZATION.to_owned(), policy.clone());
-    }
+    render_authorization(source, &mut annotations);
     let ingress = annotations.get("run.googleapis.com/ingress").cloned();
     if let Some(ingress) = ingress {
         annotations.insert("run.googleapis.com/ingress-status".to_owned(), ingress);

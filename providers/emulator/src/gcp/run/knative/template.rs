@@ -107,7 +107,8 @@ pub(super) fn workload_to_v2(
     Ok(())
 }
 
-fn named(template: &mut Map<String, Value>, field: &str, values: Map<String, Value>) {
+/// Labels or annotations, where there are any.
+pub(super) fn named(template: &mut Map<String, Value>, field: &str, values: Map<String, Value>) {
     if !values.is_empty() {
         template.insert(field.to_owned(), Value::Object(values));
     }
