@@ -10,6 +10,7 @@
 //! | [`plan`] | typed steps from observed to desired |
 //! | [`capability`] | what a cloud can do, and the check against it |
 //! | [`provider`] | the trait that every cloud implements |
+//! | [`secret`] | what a store of secrets does |
 //! | [`run`] | the loop that applies a plan |
 //! | [`retry`], [`poll`] | the only places that sleep |
 //! | [`event`], [`error`] | what users see, and the exit codes |
@@ -36,6 +37,7 @@ pub mod provider;
 pub mod receipt;
 pub mod retry;
 pub mod run;
+pub mod secret;
 pub mod spec;
 
 pub use error::{Error, ErrorKind, Result};
