@@ -214,6 +214,9 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
     })
     .await
     .map_err(unavailable)?;
+    let certificate = env::certificate(&paths);
+    std::fs::write(&certificate, running.certificate())
+        .map_err(|e| unavailable(e).hint(format!("`{}` must be writable", certificate.display())))?;
     let runtime = match running.runtime() {
         Ok(kind) => Some(kind.to_string()),
         Err(why) => {

@@ -99,6 +99,11 @@ async fn dispatch(cloud: &Cloud, host: &str, request: Request<Body>) -> Response
     }
 }
 
+/// Whether somebody answers here for a cloud's host. A loopback name is no cloud's.
+pub(super) fn answers_for(name: &str) -> bool {
+    is_registry(name) || Api::of_host(name).is_some_and(|api| api != Api::Any)
+}
+
 fn describe(request: &Request<Body>, host: &str) -> Call {
     Call {
         method: request.method().to_string(),

@@ -1,17 +1,20 @@
 //! Listeners on loopback: HTTP/1 and HTTP/2 without TLS on one port, upgrades passed on.
-use std::{fmt, future::Future, io, net::Ipv4Addr, net::SocketAddr, time::Duration};
+use std::{fmt, future::Future, io, net::Ipv4Addr, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::body::Body;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::breakable::Breakable;
+use super::breakable::{Breakable, Breaker};
 
 /// How long open requests have to end when a listener closes.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -52,10 +55,7 @@ where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let graceful = GracefulShutdown::new();
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).half_close(true);
-    builder.http2().timer(TokioTimer::new());
+    let tracker = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -69,29 +69,51 @@ where
         let _ = stream.set_nodelay(true);
         let handler = handler.clone();
         let (stream, breaker) = Breakable::new(stream);
-        let service = service_fn(move |request| {
-            let answer = handler(request, peer);
-            let breaker = breaker.clone();
-            async move {
-                let response = answer.await;
-                match response.extensions().get::<Cut>() {
-                    Some(cut) => {
-                        breaker.trip();
-                        Err(*cut)
-                    }
-                    None => Ok(response),
-                }
-            }
-        });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // A client that goes away is no error of ours.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
+        tracker.spawn(attend(stream, breaker, closed.clone(), move |request| handler(request, peer)));
     }
     drop(listener);
-    let _ = tokio::time::timeout(CLOSING, graceful.shutdown()).await;
+    tracker.close();
+    tracker.wait().await;
+}
+
+/// Serves one connection until it ends, or until `closed` and a moment more. A CONNECT carries its breaker along.
+pub(super) async fn attend<S, H, F>(stream: S, breaker: Breaker, closed: CancellationToken, handler: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if request.method() == Method::CONNECT {
+            request.extensions_mut().insert(breaker.clone());
+        }
+        let answer = handler(request);
+        let breaker = breaker.clone();
+        async move {
+            let response = answer.await;
+            match response.extensions().get::<Cut>() {
+                Some(cut) => {
+                    breaker.trip();
+                    Err(*cut)
+                }
+                None => Ok(response),
+            }
+        }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).half_close(true);
+    builder.http2().timer(TokioTimer::new());
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closed.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            // What is still open then is dropped.
+            tokio::time::timeout(CLOSING, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    // A client that goes away is no error of ours.
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
 }

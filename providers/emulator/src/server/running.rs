@@ -16,7 +16,11 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::{dispatch, listen};
+use super::{
+    authority::Authority,
+    dispatch, listen,
+    tunnel::{self, Tunnels},
+};
 use crate::{
     Addresses, console,
     router::incoming,
@@ -32,6 +36,7 @@ const PORTS: u16 = 1_000;
 #[derive(Debug)]
 pub struct Running {
     cloud: Arc<Cloud>,
+    authority: Arc<Authority>,
     closed: CancellationToken,
     faces: Vec<JoinHandle<()>>,
     idle: Option<Duration>,
@@ -47,6 +52,8 @@ pub enum ServeError {
     Listen(io::Error),
     /// The folder for images and containers cannot be used.
     StateDir(io::Error),
+    /// No key or certificate can be made.
+    Certificates(rcgen::Error),
     /// The recording cannot be made.
     Record { path: PathBuf, source: io::Error },
     /// The schemas in this program are damaged.
@@ -59,6 +66,7 @@ impl fmt::Display for ServeError {
             Self::Port { port, .. } => write!(formatter, "port {port} is not free"),
             Self::Listen(_) => formatter.write_str("no free port on 127.0.0.1"),
             Self::StateDir(_) => formatter.write_str("the local cloud's state folder cannot be used"),
+            Self::Certificates(_) => formatter.write_str("the local cloud's certificates cannot be made"),
             Self::Record { path, source } => write!(formatter, "cannot record to `{}`: {source}", path.display()),
             Self::Schemas(_) => formatter.write_str("the API schemas in this program cannot be read"),
         }
@@ -71,6 +79,7 @@ impl std::error::Error for ServeError {
             Self::Port { source, .. } | Self::Listen(source) | Self::StateDir(source) | Self::Record { source, .. } => {
                 Some(source)
             }
+            Self::Certificates(source) => Some(source),
             Self::Schemas(source) => Some(source),
         }
     }
@@ -92,10 +101,12 @@ pub(crate) fn start(
         console: format!("http://{}", address(&console)?),
     };
     let cloud = Arc::new(Cloud::new(ingredients, addresses).map_err(ServeError::Schemas)?);
+    let authority = Arc::new(Authority::new().map_err(ServeError::Certificates)?);
     let closed = CancellationToken::new();
+    let tunnels = Tunnels { cloud: cloud.clone(), authority: authority.clone(), closed: closed.clone() };
     let router = console::router(cloud.clone());
     let faces = vec![
-        face(&cloud, google, &closed, dispatch::google),
+        tokio::spawn(listen::serve(google, closed.clone(), tunnel::handler(tunnels))),
         face(&cloud, registry, &closed, dispatch::registry),
         face(&cloud, console, &closed, move |_, request| {
             let router = router.clone();
@@ -107,7 +118,7 @@ pub(crate) fn start(
             }
         }),
     ];
-    Ok(Running { cloud, closed, faces, idle })
+    Ok(Running { cloud, authority, closed, faces, idle })
 }
 
 fn face<H, F>(cloud: &Arc<Cloud>, listener: TcpListener, closed: &CancellationToken, handler: H) -> JoinHandle<()>
@@ -137,6 +148,11 @@ fn google_port(port: Option<u16>) -> Result<TcpListener, ServeError> {
 impl Running {
     pub fn addresses(&self) -> &Addresses {
         &self.cloud.addresses
+    }
+
+    /// The certificate of the authority that signs for the clouds' names in tunnels, in PEM.
+    pub fn certificate(&self) -> String {
+        self.authority.certificate()
     }
 
     /// How containers are run, or why they cannot be.

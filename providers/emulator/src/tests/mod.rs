@@ -18,3 +18,4 @@ mod routing;
 mod secrets;
 mod serving;
 mod traffic;
+mod tunnel;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use carrack_core::{Error, ErrorKind};
-use carrack_emulator::background::State;
+use carrack_emulator::background::{Paths, State};
 use clap::{Args, ValueEnum};
 use url::Url;
 
@@ -27,6 +27,7 @@ use crate::{
 #[command(after_help = "Examples:
   eval \"$(carrack emulator env)\"
   eval \"$(carrack emulator env --for gcloud)\"
+  eval \"$(carrack emulator env --for proxy)\"
   eval \"$(carrack emulator env --for gcloud --project shop --region europe-west1)\"")]
 pub(super) struct Options {
     /// Whom it is for
@@ -46,6 +47,8 @@ enum Client {
     Carrack,
     /// Google's gcloud, as it is
     Gcloud,
+    /// Any program that speaks TLS to the clouds' real names, by a proxy; Carrack with real credentials too
+    Proxy,
 }
 
 /// What would lead gcloud elsewhere, or to somebody else's credentials:
@@ -74,8 +77,12 @@ const APIS: [&str; 8] = [
     "serviceusage",
 ];
 
+/// What would lead past the proxy, or past everything to the local cloud without TLS.
+const UNPROXIED: [&str; 7] =
+    ["https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "CARRACK_ENDPOINT", "CARRACK_ENDPOINT_TOKEN"];
+
 pub(super) fn run(session: &Session, options: &Options) -> Result<(), Failure> {
-    if options.client == Client::Carrack && (options.project.is_some() || options.region.is_some()) {
+    if options.client != Client::Gcloud && (options.project.is_some() || options.region.is_some()) {
         return Err(Error::new(ErrorKind::Usage, "`--project` and `--region` are gcloud's: carrack.toml says both")
             .hint("add `--for gcloud`, or leave them out")
             .into());
@@ -85,6 +92,14 @@ pub(super) fn run(session: &Session, options: &Options) -> Result<(), Failure> {
         Client::Carrack => {
             print(session, "CARRACK_ENDPOINT", &state.addresses.google);
             print(session, "CARRACK_ENDPOINT_TOKEN", &state.token);
+        }
+        Client::Proxy => {
+            session.ui.print(&format!("unset {}", UNPROXIED.join(" ")));
+            print(session, "HTTPS_PROXY", &state.addresses.google);
+            let certificate = certificate(&paths(session)?).display().to_string();
+            for name in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+                print(session, name, &certificate);
+            }
         }
         Client::Gcloud => {
             let (address, port) = proxy(&state)?;
@@ -102,6 +117,11 @@ pub(super) fn run(session: &Session, options: &Options) -> Result<(), Failure> {
 
 fn print(session: &Session, name: &str, value: &str) {
     session.ui.print(&format!("export {name}={}", quoted(value)));
+}
+
+/// The certificate of the local cloud's own authority.
+pub(super) fn certificate(paths: &Paths) -> PathBuf {
+    paths.dir.join("ca.pem")
 }
 
 fn proxy(state: &State) -> Result<(String, u16), Error> {
