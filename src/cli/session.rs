@@ -164,8 +164,14 @@ impl Session {
 
     /// The provider of a place. Starts the local cloud under `--local` when none runs.
     pub(super) async fn connect(&self, place: &Place) -> Result<Connection> {
-        let access =
-            if self.common.local { self.local().await? } else { self.environment.access()?.unwrap_or(Access::Cloud) };
+        let access = if self.common.local {
+            self.local().await?
+        } else if let Some(endpoint) = self.environment.access()? {
+            endpoint
+        } else {
+            self.environment.check_proxies()?;
+            Access::Cloud
+        };
         connect(place, &access)
     }
 

@@ -62,6 +62,20 @@ impl Environment {
         Ok(Some(Access::Endpoint { endpoint, token: token.to_owned() }))
     }
 
+    /// A proxy that cannot be read would be passed by: the request would go another way than its user meant.
+    pub(super) fn check_proxies(&self) -> Result<()> {
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            let Some(text) = self.get(name) else { continue };
+            let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+            if !url::Url::parse(&whole).is_ok_and(|url| url.has_host()) {
+                // It may hold a password.
+                return Err(Error::new(ErrorKind::Usage, format!("{name} is no address of a proxy"))
+                    .hint(format!("write it as `{name}=http://HOST:PORT`, or unset it")));
+            }
+        }
+        Ok(())
+    }
+
     /// Docker's own file of credentials: <https://docs.docker.com/reference/cli/docker/#configuration-files>.
     pub(super) fn docker_config(&self) -> Option<PathBuf> {
         let folder = self.get("DOCKER_CONFIG").map(PathBuf::from);

@@ -1,6 +1,9 @@
 //! One client: token, user agent, retry, and the answer turned into a value or an error.
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -23,6 +26,7 @@ use crate::{
     redact,
     request::{Body, Keep, Request, Response},
     token::{Token, TokenCache},
+    ways::Ways,
 };
 
 /// How a client is made.
@@ -42,8 +46,7 @@ const LONGEST_REFUSAL: usize = 1 << 20;
 /// Sends requests. Cheap to clone; clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    direct: reqwest::Client,
-    proxied: reqwest::Client,
+    ways: Arc<Ways>,
     endpoint: Option<Endpoint>,
     retry: RetryPolicy,
     patience: Option<Duration>,
@@ -64,18 +67,8 @@ impl From<reqwest::Error> for Broken {
 impl Client {
     /// A client for a real cloud, or for the endpoint that stands in for it.
     pub fn new(options: ClientOptions) -> Result<Self> {
-        let build = |builder: reqwest::ClientBuilder| {
-            builder
-                .user_agent(concat!("carrack/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(Duration::from_secs(10))
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .map_err(|e| Error::new(ErrorKind::Internal, "setting up HTTP failed").with_source(e))
-        };
-        // What stays on this machine goes past any proxy; h2 brings nothing there.
         Ok(Self {
-            direct: build(reqwest::Client::builder().no_proxy().http1_only())?,
-            proxied: build(reqwest::Client::builder())?,
+            ways: Arc::new(Ways::new()?),
             endpoint: options.endpoint,
             retry: options.retry,
             patience: options.patience,
@@ -178,7 +171,7 @@ impl Client {
                 headers.insert(HOST, host);
             }
         }
-        let client = if is_loopback(&target) { &self.direct } else { &self.proxied };
+        let client = self.ways.to(&target)?;
         let mut builder = client.request(request.method.clone(), target).headers(headers);
         if let Some(timeout) = request.timeout.into_iter().chain(self.patience).min() {
             builder = builder.timeout(timeout);

@@ -6,6 +6,7 @@
 //! | [`request`] | one request and its answer |
 //! | [`endpoint`] | where requests really go: the cloud, or a local cloud in its place |
 //! | [`token`] | the token source and the one cache over it |
+//! | `ways` | with TLS or without, by a proxy or past it |
 //! | [`redact`] | URLs that may be shown |
 #![warn(missing_docs)]
 
@@ -14,6 +15,7 @@ pub mod endpoint;
 pub mod redact;
 pub mod request;
 pub mod token;
+mod ways;
 
 pub use client::{Client, ClientOptions};
 pub use endpoint::Endpoint;
