@@ -10,8 +10,16 @@ use crate::{
     Addresses,
     faults::Faults,
     gcp::{
-        access::RegistryAccess, artifact_registry::Repositories, face::Face, logging::Logs, operations::Operations,
-        project::Projects, run, schema::Documents, secret_manager::Secrets,
+        access::RegistryAccess,
+        artifact_registry::Repositories,
+        face::Face,
+        iam::{Grants, ServiceAccounts},
+        logging::Logs,
+        operations::Operations,
+        project::Projects,
+        run,
+        schema::Documents,
+        secret_manager::Secrets,
     },
     iam::Iam,
     image::{Image, ImageError},
@@ -95,6 +103,8 @@ impl Cloud {
     pub(crate) fn new(ingredients: Ingredients, addresses: Addresses) -> serde_json::Result<Self> {
         let Ingredients { images, runtime, token, latency, recorder } = ingredients;
         let iam = Arc::new(Iam::new(token));
+        let grants = Arc::new(Grants::default());
+        let accounts = Arc::new(ServiceAccounts::new(grants.clone()));
         let activity = Activity::new();
         let logs = Arc::new(Logs::default());
         let projects = Arc::new(Projects::default());
@@ -102,6 +112,8 @@ impl Cloud {
         let secrets = Arc::new(Secrets::default());
         let parts = run::Parts {
             iam: iam.clone(),
+            grants: grants.clone(),
+            accounts: accounts.clone(),
             logs: logs.clone(),
             images: images.clone(),
             runtime: runtime.clone(),
@@ -117,6 +129,8 @@ impl Cloud {
             google: Face {
                 documents: Documents::load()?,
                 iam: iam.clone(),
+                grants,
+                accounts,
                 projects,
                 jobs: Arc::new(run::Jobs::new(parts.clone())),
                 run: Arc::new(run::Store::new(parts)),
@@ -160,6 +174,8 @@ impl Cloud {
         self.google.secrets.clear();
         self.google.projects.clear();
         self.google.logs.clear();
+        self.google.accounts.clear();
+        self.google.grants.clear();
         self.iam.reset();
         left
     }

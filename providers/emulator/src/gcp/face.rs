@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     artifact_registry::{self, Repositories},
     call::{Call, FailOperation, unimplemented},
+    iam::{Grants, ServiceAccounts},
     logging::{self, Logs},
     numbers, permissions,
     project::{self, Projects},
@@ -80,6 +81,8 @@ struct Named<'a> {
 pub(crate) struct Face {
     pub(crate) documents: Documents,
     pub(crate) iam: Arc<Iam>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) accounts: Arc<ServiceAccounts>,
     pub(crate) projects: Arc<Projects>,
     pub(crate) run: Arc<run::Store>,
     pub(crate) jobs: Arc<run::Jobs>,

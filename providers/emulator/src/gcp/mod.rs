@@ -7,12 +7,13 @@
 //! | `run` | Cloud Run: services and jobs, API v2 and v1 |
 //! | `secret_manager`, `artifact_registry`, `logging` | the APIs beside it |
 //! | `service_usage`, `project`, `permissions` | what clients ask before they act |
-//! | `access`, `policy`, `repository_policy` | who may do what |
+//! | `iam`, `access`, `policy`, `repository_policy` | who may do what |
 //! | `operations`, `status`, `time` | long-running operations, errors, moments |
 pub(crate) mod access;
 pub(crate) mod artifact_registry;
 pub(crate) mod call;
 pub(crate) mod face;
+pub(crate) mod iam;
 pub(crate) mod logging;
 mod numbers;
 pub(crate) mod operations;

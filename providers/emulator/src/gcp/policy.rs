@@ -34,6 +34,26 @@ pub(crate) fn held(call: &Call<'_>) -> Value {
     if held.is_empty() { json!({}) } else { json!({ "permissions": held }) }
 }
 
+/// One more member of a role, as somebody's own change of the policy.
+pub(crate) fn bind(policy: &mut Value, role: &str, member: &str) {
+    let mut bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
+    let plain = |binding: &&mut Value| binding["role"] == role && binding.get("condition").is_none();
+    match bindings.iter_mut().find(plain).and_then(|binding| binding["members"].as_array_mut()) {
+        Some(members) if members.iter().any(|known| known == member) => return,
+        Some(members) => members.push(json!(member)),
+        None => bindings.push(json!({ "role": role, "members": [member] })),
+    }
+    policy["bindings"] = json!(bindings);
+    policy["etag"] = new_etag();
+    if policy.get("version").is_none() {
+        policy["version"] = json!(1);
+    }
+}
+
+fn new_etag() -> Value {
+    json!(STANDARD.encode(fastrand::u64(..).to_be_bytes()))
+}
+
 /// Whether a binding without a condition gives one of `roles` to one of `members`.
 pub(crate) fn gives(policy: &Value, roles: &[&str], members: &[&str]) -> bool {
     let has = |value: &Value, wanted: &[&str]| value.as_str().is_some_and(|text| wanted.contains(&text));
@@ -74,7 +94,7 @@ pub(crate) fn replace(current: &Value, given: &Value) -> Result<Value, Status> {
         return Err(Status::invalid("A policy with conditional role bindings must specify version 3."));
     }
     let version = if conditional { 3 } else { 1 };
-    let mut policy = json!({ "version": version, "etag": STANDARD.encode(fastrand::u64(..).to_be_bytes()) });
+    let mut policy = json!({ "version": version, "etag": new_etag() });
     if !bindings.is_empty() {
         policy["bindings"] = json!(bindings);
     }

@@ -54,7 +54,12 @@ pub(crate) use self::{
 use std::sync::Arc;
 
 use super::{
-    artifact_registry::Repositories, logging::Logs, operations::Operations, project::Projects, secret_manager::Secrets,
+    artifact_registry::Repositories,
+    iam::{Grants, ServiceAccounts},
+    logging::Logs,
+    operations::Operations,
+    project::Projects,
+    secret_manager::Secrets,
 };
 use crate::{iam::Iam, runtime::Runtime, server::activity::Activity, state::Images};
 
@@ -62,6 +67,8 @@ use crate::{iam::Iam, runtime::Runtime, server::activity::Activity, state::Image
 #[derive(Clone, Debug)]
 pub(crate) struct Parts {
     pub(crate) iam: Arc<Iam>,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) accounts: Arc<ServiceAccounts>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) images: Arc<dyn Images>,
     /// Or why there is none.

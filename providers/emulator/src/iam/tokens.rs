@@ -1,6 +1,6 @@
-//! Who calls, and what they may do. Shared by all clouds: each brings its own texts.
+//! Whose a token is.
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
@@ -8,37 +8,10 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use uuid::Uuid;
 
+use super::{Member, Permissions, Principal};
+
 /// The name of whoever holds the local cloud's own token.
-pub(crate) const LOCAL: &str = "local";
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Permissions {
-    All,
-    Only(BTreeSet<String>),
-}
-
-#[derive(Debug)]
-pub(crate) struct Principal {
-    pub(crate) email: String,
-    permissions: Permissions,
-}
-
-impl Principal {
-    pub(crate) fn may(&self, permission: &str) -> bool {
-        match &self.permissions {
-            Permissions::All => true,
-            Permissions::Only(names) => names.contains(permission),
-        }
-    }
-
-    /// As a policy's members name it.
-    pub(crate) fn is_member(&self, member: &str) -> bool {
-        match member.split_once(':') {
-            Some(("user" | "serviceAccount", email)) => email == self.email,
-            _ => member == "allAuthenticatedUsers",
-        }
-    }
-}
+const LOCAL: &str = "local";
 
 /// Why nobody is behind a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +57,7 @@ impl Iam {
     pub(crate) fn reset(&self) {
         let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
         tokens.clear();
-        let local = Principal { email: LOCAL.to_owned(), permissions: Permissions::All };
+        let local = Principal::new(Member::User(LOCAL.to_owned()), Permissions::All);
         tokens.insert(self.default_token.clone(), Known::new(local, None));
     }
 
@@ -94,9 +67,19 @@ impl Iam {
 
     /// A token of a principal, that is good for its life time.
     pub(crate) fn add(&self, email: String, permissions: Permissions, life: Option<Duration>) -> String {
+        self.remember(Principal::new(Member::of_email(email), permissions), life)
+    }
+
+    /// A token of `member`, who may do what policies give, and nothing by itself.
+    pub(crate) fn issue(&self, member: Member, life: Duration) -> String {
+        self.remember(Principal::of(member), Some(life))
+    }
+
+    fn remember(&self, principal: Principal, life: Option<Duration>) -> String {
         let token = format!("local.{}", Uuid::new_v4().simple());
-        let end = life.map(|life| Instant::now() + life);
-        let known = Known::new(Principal { email, permissions }, end);
+        // A life that no clock has room for has no end.
+        let end = life.and_then(|life| Instant::now().checked_add(life));
+        let known = Known::new(principal, end);
         self.tokens.write().unwrap_or_else(PoisonError::into_inner).insert(token.clone(), known);
         token
     }
@@ -145,6 +128,8 @@ pub(crate) fn token(authorization: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -157,9 +142,13 @@ mod tests {
         let principal = iam.authenticate(Some(&format!("bearer {limited}"))).expect("known");
         assert!(principal.may("run.services.get"));
         assert!(!principal.may("run.services.list"));
-        assert!(principal.is_member("serviceAccount:a@b"));
+        assert!(principal.is_member("user:a@b"));
         assert!(principal.is_member("allAuthenticatedUsers"));
         assert!(!principal.is_member("user:c@b"));
+        let issued = iam.issue(Member::ServiceAccount("a@b".to_owned()), Duration::from_secs(60));
+        let issued = iam.authenticate(Some(&format!("Bearer {issued}"))).expect("known");
+        assert_eq!(issued.member(), &Member::ServiceAccount("a@b".to_owned()));
+        assert!(!issued.may("run.services.get"), "policies alone say what it may");
         let basic = STANDARD.encode("oauth2accesstoken:secret");
         assert!(iam.authenticate(Some(&format!("Basic {basic}"))).is_ok());
         assert_eq!(iam.authenticate(None).err(), Some(Anonymous::Unnamed));

@@ -1,0 +1,119 @@
+//! Service accounts: those that were made, and the policies on any.
+//!
+//! An account needs not be made to run a service or to be in a policy: whatever is named is taken.
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::Value;
+
+use super::grants::Grants;
+use crate::{
+    gcp::{policy, status::Status},
+    iam::Principal,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct ServiceAccounts {
+    grants: Arc<Grants>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// By e-mail, as an answer shows it.
+    made: BTreeMap<String, Value>,
+    /// By e-mail; only those that were set.
+    policies: BTreeMap<String, Value>,
+}
+
+impl ServiceAccounts {
+    pub(crate) fn new(grants: Arc<Grants>) -> Self {
+        Self { grants, kept: Mutex::default() }
+    }
+
+    /// Whether somebody made it.
+    pub(crate) fn exists(&self, email: &str) -> bool {
+        self.kept().made.contains_key(email)
+    }
+
+    pub(crate) fn policy(&self, email: &str) -> Value {
+        self.kept().policies.get(email).cloned().unwrap_or_else(policy::empty)
+    }
+
+    pub(super) fn set_policy(&self, email: &str, given: &Value) -> Result<Value, Status> {
+        let mut kept = self.kept();
+        let current = kept.policies.entry(email.to_owned()).or_insert_with(policy::empty);
+        *current = policy::replace(current, given)?;
+        Ok(current.clone())
+    }
+
+    /// By what the principal was made with, by the account's policy, or by that of its project.
+    pub(crate) fn may(&self, principal: &Principal, permission: &str, email: &str) -> bool {
+        let policy = self.policy(email);
+        self.grants.may(principal, permission, &project_of(email).unwrap_or_default(), Some(&policy))
+    }
+
+    pub(crate) fn clear(&self) {
+        *self.kept() = Kept::default();
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The id or the number of the project that an account is of, which its name tells:
+/// <https://cloud.google.com/iam/docs/service-account-types>
+pub(crate) fn project_of(email: &str) -> Option<String> {
+    let (name, host) = email.split_once('@')?;
+    if host == "developer.gserviceaccount.com" {
+        return name.strip_suffix("-compute").map(ToOwned::to_owned);
+    }
+    if host == "appspot.gserviceaccount.com" {
+        return Some(name.to_owned());
+    }
+    let project = host.strip_suffix(".iam.gserviceaccount.com")?;
+    // A project of a domain: `PROJECT.DOMAIN`.
+    Some(match project.split_once('.') {
+        Some((project, domain)) => format!("{domain}:{project}"),
+        None => project.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::iam::Member;
+
+    #[test]
+    fn an_accounts_project_is_in_its_name() {
+        for (email, project) in [
+            ("ci@p.iam.gserviceaccount.com", Some("p")),
+            ("ci@p.example.com.iam.gserviceaccount.com", Some("example.com:p")),
+            ("123-compute@developer.gserviceaccount.com", Some("123")),
+            ("p@appspot.gserviceaccount.com", Some("p")),
+            ("me@example.com", None),
+        ] {
+            assert_eq!(project_of(email).as_deref(), project, "{email}");
+        }
+    }
+
+    #[test]
+    fn to_act_as_an_account_is_given_on_it_or_on_its_project() {
+        let grants = Arc::new(Grants::default());
+        let accounts = ServiceAccounts::new(grants.clone());
+        let (runtime, other) = ("run@p.iam.gserviceaccount.com", "other@p.iam.gserviceaccount.com");
+        let ci = Principal::of(Member::ServiceAccount("ci@p.iam.gserviceaccount.com".to_owned()));
+        let may = |email| accounts.may(&ci, "iam.serviceAccounts.actAs", email);
+        assert!(!may(runtime));
+        let bindings = json!([{ "role": "roles/iam.serviceAccountUser", "members": [ci.member().to_string()] }]);
+        accounts.set_policy(runtime, &json!({ "bindings": bindings })).expect("a policy");
+        assert!(may(runtime) && !may(other) && !accounts.exists(runtime));
+        grants.bind("p", "roles/iam.serviceAccountUser", ci.member());
+        assert!(may(other) && !may("run@q.iam.gserviceaccount.com"));
+    }
+}
