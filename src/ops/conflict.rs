@@ -12,6 +12,7 @@ use carrack_core::{
     plan::{self, Intent, Plan, Step},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
     run::run,
+    secret::SecretStore,
     spec::{EnvValue, ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
 };
 use carrack_http::{Client, ClientOptions};
@@ -74,6 +75,9 @@ impl Provider for Contested {
     }
     fn registry(&self) -> &dyn Registry {
         self.memory.registry()
+    }
+    fn secrets(&self) -> &dyn SecretStore {
+        self.memory.secrets()
     }
 }
 

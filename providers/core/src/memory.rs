@@ -1,6 +1,8 @@
 //! A backend in memory: the reference that the contract suite is checked against.
 //!
 //! A revision whose environment has `EXIT` never becomes ready, as a container that exits at once.
+mod secrets;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -22,6 +24,7 @@ use crate::{
     plan::{Deploy, FORMAT, Intent, Outcome, Plan, ResourceRef, Risk, Step, Verb},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry, RegistryAuth},
     receipt::{self, Receipt},
+    secret::SecretStore,
     spec::{EnvValue, ImageRef, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
 };
 
@@ -30,6 +33,7 @@ use crate::{
 pub struct Memory {
     capabilities: Capabilities,
     services: Mutex<BTreeMap<ServiceName, Stored>>,
+    secrets: secrets::Secrets,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +70,7 @@ impl Default for Memory {
             max_concurrency: Some(1000),
             max_instances: 1000,
         };
-        Self { capabilities, services: Mutex::default() }
+        Self { capabilities, services: Mutex::default(), secrets: secrets::Secrets::default() }
     }
 }
 
@@ -239,6 +243,9 @@ impl Provider for Memory {
     }
     fn registry(&self) -> &dyn Registry {
         self
+    }
+    fn secrets(&self) -> &dyn SecretStore {
+        &self.secrets
     }
 }
 

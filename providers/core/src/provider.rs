@@ -13,6 +13,7 @@ use crate::{
     evidence::Evidence,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     plan::{Intent, Outcome, Plan, Step},
+    secret::SecretStore,
     spec::{ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef},
 };
 
@@ -64,6 +65,9 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// The registry that this cloud pulls from.
     fn registry(&self) -> &dyn Registry;
+
+    /// The store of secrets that this cloud's services read from.
+    fn secrets(&self) -> &dyn SecretStore;
 }
 
 /// A cloud's image registry.

@@ -14,6 +14,7 @@
 //! | `operations` | long-running operations |
 //! | `artifact_registry` | credentials and repositories for images |
 //! | `logging` | log lines by `entries:list` |
+//! | `secret_manager` | secrets, their versions, and who may read them |
 //! | `error` | Google's error bodies |
 
 mod artifact_registry;
@@ -23,6 +24,9 @@ mod iam;
 mod logging;
 mod operations;
 mod run;
+mod secret_manager;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use carrack_core::{
@@ -33,9 +37,11 @@ use carrack_core::{
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     plan::{Intent, Outcome, Plan, Step},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
+    secret::SecretStore,
     spec::{Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef},
 };
 use carrack_http::{Client, TokenCache};
+use tokio::sync::OnceCell;
 
 /// The id of this backend in carrack.toml.
 pub const ID: &str = "cloud-run";
@@ -45,6 +51,8 @@ pub const ID: &str = "cloud-run";
 pub struct CloudRun {
     project: String,
     region: String,
+    /// The project's, once an answer told it.
+    number: Arc<OnceCell<String>>,
     http: Client,
     token: TokenCache,
     capabilities: Capabilities,
@@ -53,7 +61,8 @@ pub struct CloudRun {
 impl CloudRun {
     /// Binds project, region and credentials.
     pub fn new(project: impl Into<String>, region: impl Into<String>, http: Client, token: TokenCache) -> Self {
-        Self { project: project.into(), region: region.into(), http, token, capabilities: capabilities() }
+        let (project, region, number) = (project.into(), region.into(), Arc::default());
+        Self { project, region, number, http, token, capabilities: capabilities() }
     }
 }
 
@@ -130,6 +139,9 @@ impl Provider for CloudRun {
         run::apply::apply(self, cx, plan, step, at).await
     }
     fn registry(&self) -> &dyn Registry {
+        self
+    }
+    fn secrets(&self) -> &dyn SecretStore {
         self
     }
 }
