@@ -11,6 +11,14 @@ pub enum Code {
     ImageNotFound,
     /// The cloud may not read the image.
     ImageNotReadable,
+    /// There is no such secret, or no such version of it.
+    SecretMissing,
+    /// The service's account may not read a secret.
+    SecretNotReadable,
+    /// A secret's version is disabled or destroyed.
+    SecretNotEnabled,
+    /// A secret's value cannot be that of a variable.
+    SecretNotText,
     /// The image or its program is for another machine.
     WrongArchitecture,
     /// The container used more memory than its limit.
@@ -29,9 +37,13 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order in which the rules are tried.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::ImageNotFound,
         Self::ImageNotReadable,
+        Self::SecretMissing,
+        Self::SecretNotReadable,
+        Self::SecretNotEnabled,
+        Self::SecretNotText,
         Self::WrongArchitecture,
         Self::OutOfMemory,
         Self::ExitAtStart,
@@ -46,6 +58,10 @@ impl Code {
         match self {
             Self::ImageNotFound => "image-not-found",
             Self::ImageNotReadable => "image-not-readable",
+            Self::SecretMissing => "secret-missing",
+            Self::SecretNotReadable => "secret-not-readable",
+            Self::SecretNotEnabled => "secret-not-enabled",
+            Self::SecretNotText => "secret-not-text",
             Self::WrongArchitecture => "wrong-architecture",
             Self::OutOfMemory => "out-of-memory",
             Self::ExitAtStart => "exit-at-start",
@@ -61,6 +77,10 @@ impl Code {
         match self {
             Self::ImageNotFound => "the registry does not have the image",
             Self::ImageNotReadable => "the cloud may not read the image",
+            Self::SecretMissing => "there is no such secret, or no such version of it",
+            Self::SecretNotReadable => "the service's account may not read a secret",
+            Self::SecretNotEnabled => "a secret's version is disabled or destroyed",
+            Self::SecretNotText => "a secret's value cannot be that of a variable",
             Self::WrongArchitecture => "the image, or the program in it, is for another machine",
             Self::OutOfMemory => "the container used more memory than its limit",
             Self::ExitAtStart => "the program ended before it served",
@@ -79,6 +99,18 @@ impl Code {
             }
             Self::ImageNotReadable => {
                 "The cloud pulls with an account of its own, which needs to read the repository; of another project's it may not until it is granted there. The fix is the command that grants it; it may take some minutes to be known everywhere."
+            }
+            Self::SecretMissing => {
+                "Make it with `carrack secrets set`, or name one that is there under [secrets]. A name without a project is one of the service's own project."
+            }
+            Self::SecretNotReadable => {
+                "A service reads its secrets with its own account, which needs to be granted each of them; being an editor of the project is not enough. `carrack deploy --grant` grants what is missing, and the fix is the command that does it for this one; it may take some minutes to be known everywhere."
+            }
+            Self::SecretNotEnabled => {
+                "A version that is disabled or destroyed cannot be read, and `latest` is the version that was made last, also when it is disabled. Enable it with `carrack secrets enable`, or name another under [secrets]."
+            }
+            Self::SecretNotText => {
+                "A variable holds UTF-8 text without a zero byte. Let the container read the value from a file: `NAME = { secret = \"…\", mount = \"/secrets/name/value\" }`, which may hold any bytes."
             }
             Self::WrongArchitecture => {
                 "The cloud runs one platform, and the image has none for it, or its program cannot be executed there. Build it for that platform: `docker buildx build --platform linux/amd64`, or the compiler's own target."

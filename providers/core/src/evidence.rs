@@ -2,6 +2,7 @@
 use crate::{
     cause::{Cause, Code, Fix, FixStep},
     listening::{Host, Listening, listening, plain},
+    secret::LATEST,
     spec::{ImageRef, Mebibytes, Probe, ProbeCheck},
 };
 
@@ -41,6 +42,33 @@ pub enum Sign {
         /// The command that allows it.
         grant: Option<String>,
     },
+    /// There is no such secret, or no such version of it.
+    SecretMissing {
+        /// The secret, as carrack.toml would name it.
+        secret: String,
+        /// The version that was asked for.
+        version: String,
+    },
+    /// The service's account may not read a secret.
+    SecretNotReadable {
+        /// The secret, as carrack.toml would name it.
+        secret: String,
+        /// Who, by its e-mail address.
+        account: String,
+        /// The command that allows it.
+        grant: String,
+    },
+    /// A secret's version is disabled or destroyed.
+    SecretNotEnabled {
+        /// The secret, as carrack.toml would name it.
+        secret: String,
+        /// The version that was asked for.
+        version: String,
+        /// In a word.
+        state: String,
+    },
+    /// The value of a variable's secret is no text.
+    SecretNotText,
     /// The image has nothing for the cloud's platform.
     WrongArchitecture {
         /// The platform that is needed: `linux/amd64`.
@@ -103,6 +131,10 @@ impl Evidence {
                 };
                 cause(Code::ImageNotReadable, message, fix)
             }
+            Sign::SecretMissing { .. }
+            | Sign::SecretNotReadable { .. }
+            | Sign::SecretNotEnabled { .. }
+            | Sign::SecretNotText => secret(sign),
             Sign::WrongArchitecture { platform } => {
                 let message = format!("{} has no program for {platform}", self.image_name());
                 cause(Code::WrongArchitecture, message, self.built_for(platform))
@@ -270,6 +302,45 @@ impl Evidence {
             fix: Fix::change(format!("listen on 0.0.0.0 and on the port that the variable {variable} names")),
         }
     }
+}
+
+/// What is told of a secret needs nothing else.
+fn secret(sign: &Sign) -> Option<Cause> {
+    let (code, message, fix) = match sign {
+        Sign::SecretMissing { secret, version } if version == LATEST => (
+            Code::SecretMissing,
+            format!("there is no secret `{secret}`, or it has no version yet"),
+            Fix::command(format!("carrack secrets set {secret}")),
+        ),
+        Sign::SecretMissing { secret, version } => (
+            Code::SecretMissing,
+            format!("there is no version {version} of a secret `{secret}`"),
+            Fix(vec![
+                FixStep::Command(format!("carrack secrets versions {secret}")),
+                FixStep::Change("write one of those under [secrets], or leave `version` out".to_owned()),
+            ]),
+        ),
+        Sign::SecretNotReadable { secret, account, grant } => (
+            Code::SecretNotReadable,
+            format!("the service's account {account} may not read secret `{secret}`"),
+            Fix::command(grant),
+        ),
+        Sign::SecretNotEnabled { secret, version, state } => (
+            Code::SecretNotEnabled,
+            format!("version {version} of secret `{secret}` is {state}"),
+            match state.as_str() {
+                "disabled" => Fix::command(format!("carrack secrets enable {secret} {version}")),
+                _ => Fix::change("write another version under [secrets], or leave `version` out"),
+            },
+        ),
+        Sign::SecretNotText => (
+            Code::SecretNotText,
+            "the value of a secret under [secrets] is no text, which a variable has to be".to_owned(),
+            Fix::change("mount it as a file: `NAME = { secret = \"…\", mount = \"/secrets/name/value\" }`"),
+        ),
+        _ => return None,
+    };
+    Some(Cause { code, message, fix })
 }
 
 /// What a container's program must be built for, where nothing else is said.

@@ -5,19 +5,32 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::{EnvValue, Probe, ProbeCheck, ServiceSpec};
+use crate::spec::{EnvValue, Probe, ProbeCheck, SecretRef, ServiceSpec, UNRESOLVED};
 
 /// The name of a field, never its value.
 pub type FieldPath = String;
 
 /// The tables whose entries are owned one by one.
-pub const KEYED_TABLES: [&str; 2] = ["env", "labels"];
+pub const KEYED_TABLES: [&str; 3] = ["env", "secrets", "labels"];
 
 /// The keyed table that `path` is an entry of: `env` for `env.LOG_LEVEL`.
 pub fn keyed_table(path: &str) -> Option<&'static str> {
     let (table, _) = path.split_once('.')?;
     KEYED_TABLES.into_iter().find(|keyed| *keyed == table)
 }
+
+/// The field that cannot stand beside `path`: a variable is a text or a secret.
+pub fn rival(path: &str) -> Option<FieldPath> {
+    match path.split_once('.')? {
+        ("env", name) => Some(format!("secrets.{name}")),
+        // A file goes with any variable.
+        ("secrets", name) if !name.starts_with('/') => Some(format!("env.{name}")),
+        _ => None,
+    }
+}
+
+/// Between a secret's name and its version, where both are shown.
+pub const VERSION: &str = " version ";
 
 /// A value as it may be shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +74,12 @@ pub fn fields(spec: &ServiceSpec) -> BTreeMap<FieldPath, FieldValue> {
     put("health.startup", main.probes.startup.as_ref().map(probe));
     put("health.liveness", main.probes.liveness.as_ref().map(probe));
     for (name, value) in &main.env {
-        put(&format!("env.{name}"), Some(env(value)));
+        if let EnvValue::Plain(text) = value {
+            put(&format!("env.{name}"), Some(format!("{text:?}")));
+        }
+    }
+    for (path, value) in main.secrets() {
+        put(&path, Some(secret(value)));
     }
     for (name, value) in &spec.workload.labels {
         put(&format!("labels.{name}"), Some(value.clone()));
@@ -73,10 +91,11 @@ fn words(words: &Vec<String>) -> String {
     format!("{words:?}")
 }
 
-fn env(value: &EnvValue) -> String {
-    match value {
-        EnvValue::Plain(text) => format!("{text:?}"),
-        EnvValue::Secret(secret) => format!("secret `{}` version {}", secret.name, secret.version),
+/// Which version, and never its value.
+fn secret(secret: &SecretRef) -> String {
+    match secret.version.as_str() {
+        UNRESOLVED => secret.name.clone(),
+        version => format!("{}{VERSION}{version}", secret.name),
     }
 }
 

@@ -304,7 +304,11 @@ fn merge(live: &ServiceSpec, desired: &ServiceSpec, write: &BTreeSet<FieldPath>)
             "health.startup" => to.probes.startup.clone_from(&from.probes.startup),
             "health.liveness" => to.probes.liveness.clone_from(&from.probes.liveness),
             _ => match path.split_once('.') {
-                Some(("env", name)) => replace(&mut to.env, name, from.env.get(name)),
+                Some(("secrets", file)) if file.starts_with('/') => {
+                    replace(&mut to.mounts, file, from.mounts.get(file));
+                }
+                // A variable is a text or a secret.
+                Some(("env" | "secrets", name)) => replace(&mut to.env, name, from.env.get(name)),
                 Some(("labels", name)) => replace(&mut merged.workload.labels, name, desired.workload.labels.get(name)),
                 _ => {}
             },

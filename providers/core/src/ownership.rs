@@ -3,10 +3,11 @@
 //! A field that carrack.toml names is owned. Every other live field is kept as it is. Scalars are never removed
 //! by absence. Entries of a keyed table are removed when the receipt lists them, the table stands in the file
 //! and the entry does not; a table that is absent is not managed, and its part of the receipt is carried on.
+//! A variable is a text or a secret: where the file has one of them, the other goes, whoever wrote it.
 use std::collections::BTreeSet;
 
 use crate::{
-    fields::{FieldPath, KEYED_TABLES, fields, keyed_table},
+    fields::{FieldPath, KEYED_TABLES, fields, keyed_table, rival},
     observed::ObservedService,
     spec::ServiceSpec,
 };
@@ -36,17 +37,18 @@ pub fn ownership(
     let recorded = live.receipt.as_ref().map(|receipt| receipt.owned.as_slice()).unwrap_or_default();
     let present: BTreeSet<FieldPath> = fields(&live.spec).into_keys().collect();
     let stands = |table: &str| tables.iter().any(|name| name == table);
+    let displaced = |path: &str| rival(path).is_some_and(|rival| desired.contains(&rival));
     let removed: BTreeSet<FieldPath> = present
         .iter()
         .filter(|path| !desired.contains(*path))
         .filter(|path| {
-            keyed_table(path).is_some_and(|table| {
-                stands(table) && (recorded.contains(path) || exact.iter().any(|name| name == table))
-            })
+            let gone = |table| stands(table) && (recorded.contains(path) || exact.iter().any(|name| name == table));
+            displaced(path) || keyed_table(path).is_some_and(gone)
         })
         .cloned()
         .collect();
-    let dropped = |path: &FieldPath| keyed_table(path).is_some_and(stands) && !desired.contains(path);
+    let dropped =
+        |path: &FieldPath| displaced(path) || (keyed_table(path).is_some_and(stands) && !desired.contains(path));
     let receipt: BTreeSet<FieldPath> = recorded.iter().filter(|path| !dropped(path)).chain(&desired).cloned().collect();
     Ownership {
         kept: present.iter().filter(|path| !desired.contains(*path) && !removed.contains(*path)).cloned().collect(),
@@ -66,4 +68,101 @@ pub fn summarize_kept(kept: &[FieldPath]) -> String {
     }
     parts.extend(kept.iter().filter(|path| keyed_table(path).is_none()).cloned());
     parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        observed::{Readiness, TrafficSplit},
+        receipt::Receipt,
+        spec::{EnvValue, SecretRef},
+    };
+
+    fn plain() -> EnvValue {
+        EnvValue::Plain("1".to_owned())
+    }
+
+    fn secret() -> EnvValue {
+        EnvValue::Secret(SecretRef { name: "s".to_owned(), version: "1".to_owned() })
+    }
+
+    fn spec(env: &[(&str, EnvValue)]) -> ServiceSpec {
+        let mut spec = ServiceSpec::default();
+        spec.workload.main.env = env.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        spec
+    }
+
+    fn live(env: &[(&str, EnvValue)], owned: &[&str]) -> ObservedService {
+        let owned = owned.iter().map(|path| (*path).to_owned()).collect();
+        let none = String::new;
+        let receipt = Receipt {
+            format: 1,
+            config: none(),
+            commit: None,
+            digest: none(),
+            previous: None,
+            at: none(),
+            by: none(),
+            owned,
+        };
+        ObservedService {
+            raw: serde_json::Value::Null,
+            receipt: Some(receipt),
+            spec: spec(env),
+            traffic: TrafficSplit::default(),
+            latest: None,
+            latest_ready: None,
+            url: None,
+            readiness: Readiness::Ready,
+        }
+    }
+
+    fn own(wanted: &[(&str, EnvValue)], tables: &[&str], live: &ObservedService) -> Ownership {
+        let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
+        ownership(&spec(wanted), &tables, &[], Some(live))
+    }
+
+    fn paths(paths: &BTreeSet<FieldPath>) -> Vec<&str> {
+        paths.iter().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn a_variable_that_becomes_a_secret_is_one_field_less_and_one_more() {
+        // The section that it stood in may go with it.
+        for tables in [&["secrets"][..], &["env", "secrets"]] {
+            let own = own(&[("A", secret())], tables, &live(&[("A", plain())], &["env.A"]));
+            assert_eq!(paths(&own.write), ["env.A", "secrets.A"]);
+            assert_eq!((own.receipt, own.kept), (vec!["secrets.A".to_owned()], Vec::new()));
+        }
+        let own = own(&[("A", plain())], &["env"], &live(&[("A", secret())], &["secrets.A"]));
+        assert_eq!(paths(&own.write), ["env.A", "secrets.A"]);
+        assert_eq!(own.receipt, ["env.A"]);
+    }
+
+    #[test]
+    fn a_variable_of_others_gives_way_to_the_files_own() {
+        let own = own(&[("A", plain())], &["env"], &live(&[("A", secret()), ("B", secret())], &[]));
+        assert_eq!(paths(&own.write), ["env.A", "secrets.A"]);
+        assert_eq!(own.kept, ["secrets.B"]);
+    }
+
+    #[test]
+    fn what_others_made_a_secret_of_is_theirs() {
+        // We wrote `env.A`; now it is a secret, and the file has it no more.
+        let own = own(&[], &["env", "secrets"], &live(&[("A", secret())], &["env.A"]));
+        assert_eq!((paths(&own.write), own.kept, own.receipt), (vec![], vec!["secrets.A".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn a_file_has_a_name_of_its_own() {
+        let mut live = live(&[("A", plain())], &["env.A", "secrets./a/A"]);
+        let shown = SecretRef { name: "s".to_owned(), version: "1".to_owned() };
+        live.spec.workload.main.mounts = [("/a/A".to_owned(), shown)].into();
+        let without = own(&[("A", plain())], &["env", "secrets"], &live);
+        assert_eq!(paths(&without.write), ["env.A", "secrets./a/A"]);
+        let unmanaged = own(&[("A", plain())], &["env"], &live);
+        assert_eq!((paths(&unmanaged.write), unmanaged.kept), (vec!["env.A"], vec!["secrets./a/A".to_owned()]));
+        assert_eq!(unmanaged.receipt, ["env.A", "secrets./a/A"]);
+    }
 }

@@ -103,6 +103,9 @@ pub struct ContainerSpec {
     pub args: Option<Vec<String>>,
     /// Environment variables.
     pub env: BTreeMap<String, EnvValue>,
+    /// Secrets as files, by the file's absolute path. A folder shows one secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<String, SecretRef>,
     /// CPU limit.
     pub cpu: Option<MilliCpu>,
     /// Memory limit.
@@ -236,12 +239,36 @@ pub enum EnvValue {
 }
 
 /// A secret's name and version; never its value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SecretRef {
     /// The secret, as the cloud names it.
     pub name: String,
-    /// A number, an alias, or `latest`.
+    /// A number; an alias; `latest`, which goes on moving; or [`UNRESOLVED`].
     pub version: String,
+}
+
+/// In place of a version: the newest one, whose number is looked up before the plan is made.
+pub const UNRESOLVED: &str = "";
+
+impl ContainerSpec {
+    /// Every secret that the container gets, by the name of its field: `secrets.DATABASE_URL`,
+    /// `secrets./etc/tls/key.pem`.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &SecretRef)> {
+        let variables = self.env.iter().filter_map(|(name, value)| match value {
+            EnvValue::Secret(secret) => Some((name, secret)),
+            EnvValue::Plain(_) => None,
+        });
+        variables.chain(&self.mounts).map(|(name, secret)| (format!("secrets.{name}"), secret))
+    }
+
+    /// The same, to change them.
+    pub fn secrets_mut(&mut self) -> impl Iterator<Item = (String, &mut SecretRef)> {
+        let variables = self.env.iter_mut().filter_map(|(name, value)| match value {
+            EnvValue::Secret(secret) => Some((name, secret)),
+            EnvValue::Plain(_) => None,
+        });
+        variables.chain(&mut self.mounts).map(|(name, secret)| (format!("secrets.{name}"), secret))
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! | [`auth`] | where access tokens come from |
 //! | `run::wire` | the parts of a service that are read |
 //! | `run::edit` | a neutral spec written into a live service, and read back |
+//! | `run::mounts` | secrets as files: volumes and their mounts; `run::secret_names` knows one secret by each of its names |
 //! | `run::unnamed` | what is live and has no key in carrack.toml |
 //! | `run::plan` | from observed to steps; pure |
 //! | `run::apply` | one step, sent and waited for |

@@ -3,12 +3,16 @@ use std::collections::BTreeSet;
 
 use carrack_core::{
     Result,
-    fields::FieldPath,
-    spec::{EnvValue, Probe, ProbeCheck, ServiceSpec},
+    fields::{FieldPath, fields},
+    spec::{EnvValue, Probe, ProbeCheck, SecretRef, ServiceSpec},
 };
 use serde_json::{Map, Value, json};
 
-use super::wire::{DEFAULT_PORT, from_wire, ingress_index};
+use super::{
+    mounts,
+    secret_names::Own,
+    wire::{DEFAULT_PORT, from_wire, ingress_index},
+};
 use crate::iam;
 
 /// The resource that a first deploy starts from.
@@ -25,11 +29,22 @@ pub(super) fn empty() -> Value {
 pub(super) fn edit(raw: &Value, spec: &ServiceSpec, write: &BTreeSet<FieldPath>) -> Result<Value> {
     let mut after = raw.clone();
     let mut meaning = from_wire(&after)?;
-    // The port first: probes without a port of their own ask it.
-    let (port, others): (Vec<_>, Vec<_>) = write.iter().partition(|path| *path == "service.port");
-    for path in port.into_iter().chain(others) {
+    let wanted = fields(spec);
+    let mut order: Vec<&FieldPath> = write.iter().collect();
+    // The port first: probes without a port of their own ask it. What goes makes room for what comes: a folder shows
+    // the files of one secret.
+    order.sort_by_key(|path| (*path != "service.port", wanted.contains_key(*path)));
+    let (own, live) = (Own::of(&raw["service"]), &meaning.workload.main.mounts);
+    let wanted = &spec.workload.main.mounts;
+    for file in wanted.keys() {
+        if write.contains(&format!("secrets.{file}")) && mounts::in_the_way(file, live, wanted, &own) {
+            set_file(&mut after, file, None)?;
+        }
+    }
+    meaning = from_wire(&after)?;
+    for path in order {
         let mut next = after.clone();
-        write_field(&mut next, spec, path);
+        write_field(&mut next, spec, path)?;
         let next_meaning = from_wire(&next)?;
         if next_meaning != meaning {
             (after, meaning) = (next, next_meaning);
@@ -38,7 +53,7 @@ pub(super) fn edit(raw: &Value, spec: &ServiceSpec, write: &BTreeSet<FieldPath>)
     Ok(after)
 }
 
-fn write_field(raw: &mut Value, spec: &ServiceSpec, path: &str) {
+fn write_field(raw: &mut Value, spec: &ServiceSpec, path: &str) -> Result<()> {
     let main = &spec.workload.main;
     match path {
         "image" => set(container(raw), "image", main.image.as_ref().map(|image| json!(image.0))),
@@ -59,7 +74,10 @@ fn write_field(raw: &mut Value, spec: &ServiceSpec, path: &str) {
         "health.startup" => set_probe(container(raw), "startupProbe", main.probes.startup.as_ref()),
         "health.liveness" => set_probe(container(raw), "livenessProbe", main.probes.liveness.as_ref()),
         _ => {
-            if let Some(name) = path.strip_prefix("env.") {
+            if let Some(file) = path.strip_prefix("secrets.").filter(|name| name.starts_with('/')) {
+                set_file(raw, file, main.mounts.get(file))?;
+            } else if let Some(name) = path.strip_prefix("env.").or_else(|| path.strip_prefix("secrets.")) {
+                // A variable is a text or a secret, and stays in its place when it becomes the other.
                 set_env(container(raw), name, main.env.get(name));
             } else if let Some(name) = path.strip_prefix("labels.") {
                 let value = spec.workload.labels.get(name).map(|text| json!(text));
@@ -67,6 +85,7 @@ fn write_field(raw: &mut Value, spec: &ServiceSpec, path: &str) {
             }
         }
     }
+    Ok(())
 }
 
 fn service(raw: &mut Value) -> &mut Value {
@@ -95,7 +114,7 @@ fn object<'a>(parent: &'a mut Value, key: &str) -> &'a mut Value {
     child
 }
 
-fn array<'a>(parent: &'a mut Value, key: &str) -> &'a mut Vec<Value> {
+pub(super) fn array<'a>(parent: &'a mut Value, key: &str) -> &'a mut Vec<Value> {
     let child = &mut parent[key];
     if !child.is_array() {
         *child = Value::Array(Vec::new());
@@ -173,6 +192,14 @@ fn set_env(container: &mut Value, name: &str, value: Option<&EnvValue>) {
     }
 }
 
+fn set_file(raw: &mut Value, file: &str, wanted: Option<&SecretRef>) -> Result<()> {
+    // The container is made where there is none.
+    container(raw);
+    let before = raw["service"].clone();
+    let index = before["template"]["containers"].as_array().map_or(0, |list| ingress_index(list));
+    mounts::set(template(raw), index, file, wanted, &Own::of(&before))
+}
+
 fn set_probe(container: &mut Value, key: &str, probe: Option<&Probe>) {
     let own_port = container["ports"][0]["containerPort"].as_u64().unwrap_or(DEFAULT_PORT.into());
     let live = container[key].clone();
@@ -206,11 +233,12 @@ fn set_probe(container: &mut Value, key: &str, probe: Option<&Probe>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{collections::BTreeMap, time::Duration};
 
     use carrack_core::{
-        fields::fields,
-        spec::{ContainerSpec, ImageRef, Mebibytes, MilliCpu, Probes, Scaling, SecretRef, WorkloadSpec},
+        ErrorKind,
+        fields::rival,
+        spec::{ContainerSpec, ImageRef, Mebibytes, MilliCpu, Probes, Scaling, WorkloadSpec},
     };
     use proptest::{collection::btree_map, option::of, prelude::*};
 
@@ -235,10 +263,24 @@ mod tests {
     }
 
     fn env() -> impl Strategy<Value = EnvValue> {
-        prop_oneof![
-            ".{0,8}".prop_map(EnvValue::Plain),
-            ("[a-z]{1,4}", "[0-9]{1,2}").prop_map(|(name, version)| EnvValue::Secret(SecretRef { name, version })),
-        ]
+        prop_oneof![".{0,8}".prop_map(EnvValue::Plain), secret().prop_map(EnvValue::Secret),]
+    }
+
+    fn secret() -> impl Strategy<Value = SecretRef> {
+        ("[a-c]{1,2}", "[1-9]").prop_map(|(name, version)| SecretRef { name, version })
+    }
+
+    /// A folder shows one secret, of which it may show several files.
+    fn mounts() -> impl Strategy<Value = BTreeMap<String, SecretRef>> {
+        let files = btree_map("[xy]", "[1-9]", 1..3);
+        btree_map("(/[a-c]){1,2}", ("[a-c]", files), 0..3).prop_map(|folders| {
+            let files = folders.into_iter().flat_map(|(folder, (name, files))| {
+                let file =
+                    move |(file, version)| (format!("{folder}/{file}"), SecretRef { name: name.clone(), version });
+                files.into_iter().map(file)
+            });
+            files.collect()
+        })
     }
 
     fn words() -> impl Strategy<Value = Option<Vec<String>>> {
@@ -250,17 +292,18 @@ mod tests {
             of("[a-z]{1,9}"),
             words(),
             words(),
-            btree_map("[A-C]", env(), 0..3),
+            (btree_map("[A-C]", env(), 0..3), mounts()),
             of(1_u32..9000),
             of(1_u32..9000),
             of(probe()),
             of(probe()),
         )
-            .prop_map(|(image, command, args, env, cpu, memory, startup, liveness)| ContainerSpec {
+            .prop_map(|(image, command, args, (env, mounts), cpu, memory, startup, liveness)| ContainerSpec {
                 image: image.map(ImageRef),
                 command,
                 args,
                 env,
+                mounts,
                 cpu: cpu.map(MilliCpu),
                 memory: memory.map(Mebibytes),
                 probes: Probes { startup, liveness },
@@ -285,30 +328,87 @@ mod tests {
         fields(spec).into_keys().collect()
     }
 
+    fn folder(path: &str) -> &str {
+        path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+
+    /// A folder that would have to show two secrets, one of them somebody else's.
+    fn clash(live: &ServiceSpec, wanted: &ServiceSpec) -> bool {
+        let theirs = |path: &&String| !wanted.workload.main.mounts.contains_key(*path);
+        live.workload.main.mounts.keys().filter(theirs).any(|path| {
+            let name = &live.workload.main.mounts[path].name;
+            let ours = wanted.workload.main.mounts.iter().filter(|(ours, _)| folder(ours) == folder(path));
+            ours.into_iter().any(|(_, secret)| secret.name != *name)
+        })
+    }
+
     proptest! {
         /// What is owned becomes as the file says; every other known field, and every unknown one, stays.
         #[test]
-        fn an_edit_changes_what_is_owned_and_nothing_else(live in spec(), wanted in spec()) {
+        fn an_edit_changes_what_is_owned_and_nothing_else(live in spec(), wanted in spec(), ours in any::<bool>()) {
             let mut raw = edit(&empty(), &live, &everything(&live)).unwrap();
+            // Volumes of others, and a sidecar that shows the first secret's volume too.
+            let template = &mut raw["service"]["template"];
+            let shared = template["volumes"][0].clone();
+            array(template, "volumes").insert(0, json!({ "name": "theirs", "gcs": { "bucket": "b" } }));
+            array(template, "volumes").push(json!({ "name": "nobodys", "secret": { "secret": "key" } }));
+            let mount = json!({ "name": "theirs", "mountPath": "/theirs" });
+            array(&mut template["containers"][0], "volumeMounts").insert(0, mount);
+            let mut sidecar = json!({ "name": "sidecar" });
+            if shared.is_object() {
+                sidecar["volumeMounts"] = json!([{ "name": shared["name"], "mountPath": "/anywhere" }]);
+            }
+            array(template, "containers").push(sidecar);
             raw["service"]["unknown"] = json!({ "deep": [1, 2] });
             raw["service"]["template"]["unknown"] = json!("kept");
             raw["service"]["template"]["containers"][0]["unknown"] = json!(7);
             raw["policy"]["bindings"] = json!([{ "role": "roles/other", "members": ["user:a"] }]);
             let before = fields(&from_wire(&raw).unwrap());
-            let after = edit(&raw, &wanted, &everything(&wanted)).unwrap();
-            let seen = fields(&from_wire(&after).unwrap());
             let asked = fields(&wanted);
+            let mut write = everything(&wanted);
+            let displaced = |path: &String| rival(path).is_some_and(|rival| asked.contains_key(&rival));
+            let removed = |path: &&String| {
+                !asked.contains_key(*path) && (displaced(path) || (ours && path.starts_with("secrets.")))
+            };
+            write.extend(before.keys().filter(removed).cloned());
+            let after = match edit(&raw, &wanted, &write) {
+                Ok(after) => after,
+                Err(error) => {
+                    prop_assert_eq!(error.kind(), ErrorKind::Conflict);
+                    prop_assert!(!ours && clash(&live, &wanted), "{}", error);
+                    return Ok(());
+                }
+            };
+            prop_assert!(ours || !clash(&live, &wanted), "nothing is hidden");
+            let seen = fields(&from_wire(&after).unwrap());
             for (path, value) in &asked {
                 prop_assert_eq!(seen.get(path), Some(value), "{}", path);
             }
-            for (path, value) in before.iter().filter(|(path, _)| !asked.contains_key(*path) && *path != "service.public") {
+            let stays = |path: &String| !write.contains(path) && path != "service.public";
+            for (path, value) in before.iter().filter(|(path, _)| stays(path)) {
                 prop_assert_eq!(seen.get(path), Some(value), "{}", path);
             }
+            for path in write.iter().filter(|path| !asked.contains_key(*path)) {
+                prop_assert_eq!(seen.get(path), None, "{}", path);
+            }
+            let (old, new) = (&raw["service"]["template"], &after["service"]["template"]);
+            prop_assert_eq!(&new["containers"][1], &old["containers"][1]);
+            prop_assert_eq!(&new["containers"][0]["volumeMounts"][0], &old["containers"][0]["volumeMounts"][0]);
+            let volumes = new["volumes"].as_array().unwrap();
+            prop_assert_eq!(&volumes[0], &old["volumes"][0], "theirs stays where it is");
+            prop_assert!(volumes.iter().any(|volume| volume["name"] == "nobodys"));
+            if shared.is_object() {
+                prop_assert!(volumes.contains(&shared), "the sidecar sees what it saw");
+            }
+            let names: BTreeSet<&str> = volumes.iter().filter_map(|volume| volume["name"].as_str()).collect();
+            prop_assert_eq!(names.len(), volumes.len());
+            let mounted = |name: &str| new.to_string().matches(&format!("\"name\":\"{name}\"")).count() > 1;
+            prop_assert!(names.iter().all(|name| *name == "nobodys" || mounted(name)), "none is left behind");
             prop_assert_eq!(&after["service"]["unknown"], &raw["service"]["unknown"]);
             prop_assert_eq!(&after["service"]["template"]["unknown"], "kept");
             prop_assert_eq!(&after["service"]["template"]["containers"][0]["unknown"], 7);
             prop_assert_eq!(&after["policy"]["bindings"][0], &raw["policy"]["bindings"][0]);
-            prop_assert_eq!(&edit(&after, &wanted, &everything(&wanted)).unwrap(), &after, "a second edit changes nothing");
+            prop_assert_eq!(&edit(&after, &wanted, &write).unwrap(), &after, "a second edit changes nothing");
         }
     }
 

@@ -7,7 +7,10 @@ use carrack_core::{
     spec::{ImageRef, Mebibytes},
 };
 
-use crate::artifact_registry::{Place, place};
+use crate::{
+    artifact_registry::{Place, place},
+    secret_manager,
+};
 
 /// What Cloud Run runs: <https://cloud.google.com/run/docs/container-contract#languages>.
 const PLATFORM: &str = "linux/amd64";
@@ -31,6 +34,7 @@ pub(super) fn of_text(text: &str, around: Surroundings<'_>) -> Vec<Sign> {
     if let Some((reader, image)) = unreadable_image(text) {
         signs.push(not_readable(reader, &image, around));
     }
+    signs.extend(secret(text));
     if has("must support amd64/linux") {
         signs.push(Sign::WrongArchitecture { platform: PLATFORM.to_owned() });
     }
@@ -149,6 +153,38 @@ fn not_readable(reader: &str, image: &ImageRef, around: Surroundings<'_>) -> Sig
     Sign::ImageNotReadable { reader, grant }
 }
 
+/// What the check of a template's secrets says: <https://cloud.google.com/run/docs/troubleshooting>.
+fn secret(text: &str) -> Option<Sign> {
+    if let Some((_, rest)) = text.split_once("Permission denied on secret: ") {
+        let (name, rest) = rest.split_once(" for Revision service account ")?;
+        let account = rest.split_whitespace().next()?.trim_end_matches('.').to_owned();
+        let (project, secret, _) = version_name(name)?;
+        let grant = secret_manager::grant_command(&project, &secret, &account);
+        return Some(Sign::SecretNotReadable { secret, account, grant });
+    }
+    if let Some((_, rest)) = text.split_once("Failed to access secret ") {
+        let (name, rest) = rest.split_once(": ")?;
+        let (_, secret, version) = version_name(name)?;
+        let state = rest.split_once("] is in ")?.1.split_once(" state")?.0.to_lowercase();
+        return Some(Sign::SecretNotEnabled { secret, version, state });
+    }
+    if let Some((_, rest)) = text.split_once("Secret projects/")
+        && let Some((name, _)) = rest.split_once(" was not found")
+    {
+        let (_, secret, version) = version_name(&format!("projects/{name}"))?;
+        return Some(Sign::SecretMissing { secret, version });
+    }
+    // The local cloud's own words: Cloud Run's are not known.
+    text.contains("the secret's value is not UTF-8 text").then_some(Sign::SecretNotText)
+}
+
+/// `projects/P/secrets/S/versions/V`
+fn version_name(name: &str) -> Option<(String, String, String)> {
+    let (project, rest) = name.strip_prefix("projects/")?.split_once("/secrets/")?;
+    let (secret, version) = rest.split_once("/versions/")?;
+    Some((project.to_owned(), secret.to_owned(), version.to_owned()))
+}
+
 fn list_command(image: &ImageRef) -> Option<String> {
     place(image)?;
     Some(format!("gcloud artifacts docker images list {} --include-tags", image.repository()))
@@ -228,6 +264,34 @@ mod tests {
     }
 
     #[test]
+    fn secrets_that_cannot_be_had() {
+        let at = "Revision 'a-00001-b' is not ready and cannot serve traffic. spec.template.spec.containers[0].env[0].value_from.secret_key_ref.name: ";
+        let name = "projects/12/secrets/db-url/versions";
+        let (secret, account) = ("db-url".to_owned(), "run@shop.iam.gserviceaccount.com".to_owned());
+        let denied = format!(
+            "{at}Permission denied on secret: {name}/latest for Revision service account {account}. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."
+        );
+        let grant = format!(
+            "gcloud secrets add-iam-policy-binding db-url --project 12 --member=serviceAccount:{account} --role=roles/secretmanager.secretAccessor"
+        );
+        assert_eq!(text(&denied), [Sign::SecretNotReadable { secret: secret.clone(), account, grant }]);
+        let version = "3".to_owned();
+        assert_eq!(
+            text(&format!("{at}Secret {name}/3 was not found")),
+            [Sign::SecretMissing { secret: secret.clone(), version: version.clone() }]
+        );
+        assert_eq!(
+            text(&format!("{at}Failed to access secret {name}/3: Secret Version [{name}/3] is in DISABLED state.")),
+            [Sign::SecretNotEnabled { secret, version, state: "disabled".to_owned() }]
+        );
+        assert_eq!(
+            text(&format!("{at}the secret's value is not UTF-8 text, which a variable has to be.")),
+            [Sign::SecretNotText]
+        );
+        assert_eq!(text("Secret projects/1 was not found"), []);
+    }
+
+    #[test]
     fn an_instance_that_ended_by_itself() {
         let signs = system(&[
             "Starting new instance. Reason: DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split adjustment, or deployment health check.",
@@ -290,7 +354,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_read(words in "\\PC{0,120}") {
-            for before in ["", "Image '", "User must have permission to read the image, ", "Container called exit(", "Memory limit of "] {
+            for before in ["", "Permission denied on secret: projects/1/secrets/a/versions/", "Failed to access secret ", "Secret projects/", "Image '", "User must have permission to read the image, ", "Container called exit(", "Memory limit of "] {
                 let line = format!("{before}{words}");
                 let _ = (text(&line), system(&[&line]));
             }

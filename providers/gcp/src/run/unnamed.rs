@@ -40,10 +40,13 @@ const BOOKKEEPING: &[&str] = &[
 
 /// Told in words of carrack.toml; or, as the traffic is, by a plan that changes it.
 const OF_SERVICE: &[&str] = &["labels", "template", "traffic", "invokerIamDisabled"];
-const OF_TEMPLATE: &[&str] = &["containers", "revision", "scaling", "serviceAccount", "maxInstanceRequestConcurrency"];
+const OF_TEMPLATE: &[&str] =
+    &["containers", "volumes", "revision", "scaling", "serviceAccount", "maxInstanceRequestConcurrency"];
 const OF_SCALING: &[&str] = &["minInstanceCount", "maxInstanceCount"];
 const OF_CONTAINER: &[&str] =
-    &["name", "image", "command", "args", "env", "resources", "ports", "startupProbe", "livenessProbe"];
+    &["name", "image", "command", "args", "env", "resources", "ports", "volumeMounts", "startupProbe", "livenessProbe"];
+const OF_SECRET_VOLUME: &[&str] = &["secret", "items"];
+const OF_SECRET_FILE: &[&str] = &["path", "version"];
 const OF_LIMITS: &[&str] = &["cpu", "memory"];
 
 /// Every live field without a key in carrack.toml, in the resource's order. Zeros and documented defaults are none.
@@ -69,8 +72,33 @@ pub(super) fn unnamed(service: &Value) -> Vec<FieldPath> {
         collect(&mut found, &format!("{path}.resources.limits."), &limits, |key| !OF_LIMITS.contains(&key));
         let port = object(&container["ports"][0]);
         collect(&mut found, &format!("{path}.ports[0]."), &port, |key| key != "containerPort");
+        volumes(&mut found, template, &format!("{path}.volumeMounts"), container);
     }
     found
+}
+
+/// Files of secrets are told in words of carrack.toml, other volumes and their mounts are not.
+fn volumes(found: &mut Vec<FieldPath>, template: &Value, at: &str, container: &Value) {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let (all, mounts) = (list(&template["volumes"]), list(&container["volumeMounts"]));
+    let is_secret = |volume: &Value| volume["secret"].is_object();
+    let whole = |mount: &Value| mount["subPath"].as_str().unwrap_or_default().is_empty();
+    let told =
+        |mount: &Value| whole(mount) && all.iter().any(|volume| is_secret(volume) && volume["name"] == mount["name"]);
+    found.extend((0..mounts.len()).filter(|index| !told(&mounts[*index])).map(|index| format!("{at}[{index}]")));
+    for (index, volume) in all.iter().enumerate() {
+        let path = format!("template.volumes[{index}]");
+        if !is_secret(volume) || !mounts.iter().any(|mount| whole(mount) && mount["name"] == volume["name"]) {
+            found.push(path);
+            continue;
+        }
+        let secret = &volume["secret"];
+        collect(found, &format!("{path}.secret."), &object(secret), |key| !OF_SECRET_VOLUME.contains(&key));
+        for (index, item) in list(&secret["items"]).iter().enumerate() {
+            let path = format!("{path}.secret.items[{index}].");
+            collect(found, &path, &object(item), |key| !OF_SECRET_FILE.contains(&key));
+        }
+    }
 }
 
 fn object(value: &Value) -> Map<String, Value> {
@@ -119,6 +147,8 @@ fn is_default(key: &str, value: &Value) -> bool {
         "cpuIdle" => value == true,
         // https://cloud.google.com/run/docs/container-contract#port
         "name" => value == "http1",
+        // https://cloud.google.com/run/docs/reference/rest/v2/Volume#secretvolumesource
+        "defaultMode" => value == 0o444,
         _ => is_zero(value),
     }
 }
@@ -145,7 +175,18 @@ mod tests {
                     {
                         "image": "app", "ports": [{ "name": "h2c", "containerPort": 8080 }], "workingDir": "/srv",
                         "resources": { "limits": { "cpu": "1", "nvidia.com/gpu": "1" }, "cpuIdle": false, "startupCpuBoost": true },
+                        "volumeMounts": [
+                            { "name": "cache", "mountPath": "/cache" },
+                            { "name": "key", "mountPath": "/key" },
+                        ],
                     },
+                ],
+                "volumes": [
+                    { "name": "cache", "emptyDir": {} },
+                    { "name": "key", "secret": { "secret": "key", "defaultMode": 292, "items": [
+                        { "path": "key.pem", "version": "1", "mode": 256 },
+                    ] } },
+                    { "name": "nobodys", "secret": { "secret": "key" } },
                 ],
             },
         });
@@ -162,6 +203,10 @@ mod tests {
                 "template.containers[1].resources.startupCpuBoost",
                 "template.containers[1].resources.limits.nvidia.com/gpu",
                 "template.containers[1].ports[0].name",
+                "template.containers[1].volumeMounts[0]",
+                "template.volumes[0]",
+                "template.volumes[1].secret.items[0].mode",
+                "template.volumes[2]",
             ]
         );
     }

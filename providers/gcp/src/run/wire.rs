@@ -6,6 +6,7 @@ use carrack_core::{
     Error, ErrorKind, Result,
     observed::{ObservedService, Readiness, ServiceSummary, TrafficSplit},
     receipt::{self, Receipt},
+    secret::LATEST,
     spec::{
         ContainerSpec, EnvValue, ImageRef, Mebibytes, MilliCpu, Probe, ProbeCheck, Probes, RevisionId, Scaling,
         SecretRef, ServiceSpec, WorkloadSpec,
@@ -14,6 +15,10 @@ use carrack_core::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::{
+    mounts::{Mount, Volume, files},
+    secret_names::Own,
+};
 use crate::iam;
 
 /// Where the receipt is kept: on the template, and for service-level fields on the service.
@@ -42,6 +47,7 @@ pub(super) struct Template {
     pub(super) scaling: RevisionScaling,
     pub(super) service_account: Option<String>,
     pub(super) containers: Vec<Container>,
+    volumes: Vec<Volume>,
     pub(super) max_instance_request_concurrency: Option<u32>,
 }
 
@@ -61,6 +67,7 @@ pub(super) struct Container {
     env: Vec<Env>,
     resources: Resources,
     ports: Vec<Port>,
+    volume_mounts: Vec<Mount>,
     startup_probe: Option<WireProbe>,
     liveness_probe: Option<WireProbe>,
 }
@@ -273,6 +280,7 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
     let service: Service = read(&raw["service"])?;
     let index = raw["service"]["template"]["containers"].as_array().map_or(0, |list| ingress_index(list));
     let template = service.template;
+    let own = Own::of(&raw["service"]);
     let main = template.containers.into_iter().nth(index).unwrap_or_default();
     let port = main.ports.first().and_then(|port| port.container_port);
     let own_port = port.unwrap_or(DEFAULT_PORT);
@@ -297,7 +305,8 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
                 image: (!main.image.is_empty()).then_some(ImageRef(main.image)),
                 command: (!main.command.is_empty()).then_some(main.command),
                 args: (!main.args.is_empty()).then_some(main.args),
-                env: main.env.into_iter().map(|env| (env.name.clone(), env.neutral())).collect(),
+                mounts: files(&main.volume_mounts, &template.volumes, &own),
+                env: main.env.into_iter().map(|env| (env.name.clone(), env.neutral(&own))).collect(),
                 probes: Probes {
                     startup: main.startup_probe.and_then(|probe| probe.neutral(own_port)),
                     liveness: main.liveness_probe.and_then(|probe| probe.neutral(own_port)),
@@ -308,11 +317,12 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
 }
 
 impl Env {
-    fn neutral(self) -> EnvValue {
-        match self.value_source.and_then(|source| source.secret_key_ref) {
-            Some(secret) => EnvValue::Secret(SecretRef { name: secret.secret, version: secret.version }),
-            None => EnvValue::Plain(self.value),
-        }
+    fn neutral(self, own: &Own<'_>) -> EnvValue {
+        let Some(source) = self.value_source.and_then(|source| source.secret_key_ref) else {
+            return EnvValue::Plain(self.value);
+        };
+        let version = if source.version.is_empty() { LATEST.to_owned() } else { source.version };
+        EnvValue::Secret(SecretRef { name: own.shortest(&source.secret).to_owned(), version })
     }
 }
 

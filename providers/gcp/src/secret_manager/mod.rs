@@ -28,6 +28,11 @@ use crate::CloudRun;
 /// <https://cloud.google.com/secret-manager/quotas#content_limits>
 const LONGEST: usize = 64 << 10;
 
+/// The command that lets an account read a secret, whose project may be told by its number.
+pub(crate) fn grant_command(project: &str, secret: &str, account: &str) -> String {
+    policy::command(&SecretName { project: project.to_owned(), id: secret.to_owned(), own: false }, account)
+}
+
 impl CloudRun {
     fn secret_name(&self, text: &str) -> Result<SecretName> {
         SecretName::parse(text, &self.project)
