@@ -9,6 +9,7 @@ use carrack_core::{
     evidence::Evidence,
     memory::Memory,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
+    permission::{Held, Need, PermissionTable},
     plan::{self, Intent, Plan, Step},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
     run::run,
@@ -78,6 +79,15 @@ impl Provider for Contested {
     }
     fn secrets(&self) -> &dyn SecretStore {
         self.memory.secrets()
+    }
+    fn permissions(&self) -> &dyn PermissionTable {
+        self.memory.permissions()
+    }
+    async fn held(&self, cx: &Ctx, needs: &[Need]) -> Result<Vec<Held>> {
+        self.memory.held(cx, needs).await
+    }
+    fn member(&self) -> Option<String> {
+        self.memory.member()
     }
 }
 

@@ -112,6 +112,7 @@ struct Inner {
     cause: Option<Cause>,
     retry_after: Option<Duration>,
     uncertain: bool,
+    permission: Option<String>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -130,6 +131,7 @@ impl Error {
             cause: None,
             retry_after: None,
             uncertain: false,
+            permission: None,
             source: None,
         }))
     }
@@ -176,6 +178,10 @@ impl Error {
     /// Whether the cloud may have done what was asked all the same: an answer was lost. Looking again tells.
     pub fn is_uncertain(&self) -> bool {
         self.0.uncertain
+    }
+    /// The permission that the cloud says is missing.
+    pub fn permission(&self) -> Option<&str> {
+        self.0.permission.as_deref()
     }
     /// Adds something to type or do next.
     #[must_use]
@@ -235,6 +241,12 @@ impl Error {
     #[must_use]
     pub fn uncertain(mut self) -> Self {
         self.0.uncertain = true;
+        self
+    }
+    /// Names the permission that the cloud says is missing.
+    #[must_use]
+    pub fn with_permission(mut self, permission: Option<String>) -> Self {
+        self.0.permission = permission;
         self
     }
     /// Attaches the cause.

@@ -11,6 +11,7 @@
 //! | [`capability`] | what a cloud can do, and the check against it |
 //! | [`provider`] | the trait that every cloud implements |
 //! | [`secret`] | what a store of secrets does |
+//! | [`permission`] | what a command needs to be allowed |
 //! | [`run`] | the loop that applies a plan |
 //! | [`retry`], [`poll`] | the only places that sleep |
 //! | [`event`], [`error`] | what users see, and the exit codes |
@@ -31,6 +32,7 @@ pub mod listening;
 pub mod memory;
 pub mod observed;
 pub mod ownership;
+pub mod permission;
 pub mod plan;
 pub mod poll;
 pub mod provider;

@@ -21,6 +21,7 @@ use crate::{
     fields::FieldPath,
     observed::{Fingerprint, Observed, ObservedService, Readiness, Revision, ServiceSummary, TrafficSplit},
     ownership::ownership,
+    permission::{Answer, Form, Grant, Held, Members, Need, PermissionTable, Subject, Task},
     plan::{Deploy, FORMAT, Intent, Outcome, Plan, ResourceRef, Risk, Step, Verb},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry, RegistryAuth},
     receipt::{self, Receipt},
@@ -246,6 +247,31 @@ impl Provider for Memory {
     }
     fn secrets(&self) -> &dyn SecretStore {
         &self.secrets
+    }
+    fn permissions(&self) -> &dyn PermissionTable {
+        self
+    }
+    async fn held(&self, _cx: &Ctx, needs: &[Need]) -> Result<Vec<Held>> {
+        Ok(needs.iter().map(|need| Held { need: need.clone(), answer: Answer::Yes }).collect())
+    }
+    fn member(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Everybody may do everything.
+impl PermissionTable for Memory {
+    fn needs(&self, _task: Task, _subject: &Subject<'_>) -> Vec<Need> {
+        Vec::new()
+    }
+    fn grants(&self, _needs: &[Need], _members: Members<'_>) -> Vec<Grant> {
+        Vec::new()
+    }
+    fn document(&self, _form: Form, _name: &str, _needs: &[Need], _members: Members<'_>) -> String {
+        String::new()
+    }
+    fn denied(&self, _refusal: &Error) -> Option<String> {
+        None
     }
 }
 

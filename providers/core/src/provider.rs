@@ -12,6 +12,7 @@ use crate::{
     event::Ctx,
     evidence::Evidence,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
+    permission::{Held, Need, PermissionTable},
     plan::{Intent, Outcome, Plan, Step},
     secret::SecretStore,
     spec::{ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef},
@@ -68,6 +69,16 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// The store of secrets that this cloud's services read from.
     fn secrets(&self) -> &dyn SecretStore;
+
+    /// What its permissions are called.
+    fn permissions(&self) -> &dyn PermissionTable;
+
+    /// Asks the cloud which needs are met, everything side by side; one answer for each need, in their order.
+    /// Idempotent. What cannot be asked is an answer too, and no error.
+    async fn held(&self, cx: &Ctx, needs: &[Need]) -> Result<Vec<Held>>;
+
+    /// Who asks, as a policy names them; `None` where the credentials do not tell.
+    fn member(&self) -> Option<String>;
 }
 
 /// A cloud's image registry.

@@ -2,6 +2,9 @@
 use carrack_core::{Error, ErrorKind};
 use carrack_http::{Response, client::kind_of};
 use serde::Deserialize;
+use serde_json::Value;
+
+use crate::permissions::named_in;
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -13,6 +16,8 @@ struct Body {
     message: String,
     #[serde(default)]
     status: String,
+    #[serde(default)]
+    details: Vec<Value>,
 }
 
 /// Reads `{"error":{"code","message","status"}}`.
@@ -35,7 +40,14 @@ pub(crate) fn classify(response: &Response) -> Error {
         "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
         _ => kind_of(response.status),
     };
-    Error::new(kind, error.message.trim_end_matches('.'))
+    let refused = Error::new(kind, error.message.trim_end_matches('.'));
+    // https://cloud.google.com/apis/design/errors#error_info
+    let permission = error.details.iter().find_map(|detail| detail["metadata"]["permission"].as_str());
+    match permission {
+        _ if kind != ErrorKind::PermissionDenied => refused,
+        Some(permission) => refused.with_permission(Some(permission.to_owned())),
+        None => refused.with_permission(named_in(&error.message)),
+    }
 }
 
 /// The kind of a `google.rpc.Code`: <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>.

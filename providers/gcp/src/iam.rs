@@ -15,6 +15,13 @@ fn is_anyone(binding: &Value) -> bool {
         && binding["members"].as_array().is_some_and(|members| members.iter().any(|member| member == ANYONE))
 }
 
+/// As a policy names whoever has this address: <https://cloud.google.com/iam/docs/principal-identifiers>.
+pub(crate) fn member(email: &str) -> Option<String> {
+    let (_, domain) = email.split_once('@')?;
+    let kind = if domain.ends_with("gserviceaccount.com") { "serviceAccount" } else { "user" };
+    Some(format!("{kind}:{email}"))
+}
+
 /// Whether anyone may invoke.
 pub(crate) fn is_public(policy: &Value) -> bool {
     bindings(policy).any(is_anyone)

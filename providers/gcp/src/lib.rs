@@ -16,6 +16,7 @@
 //! | `artifact_registry` | credentials and repositories for images |
 //! | `logging` | log lines by `entries:list` |
 //! | `secret_manager` | secrets, their versions, and who may read them |
+//! | [`permissions`] | which permissions our calls need, and whether they are held |
 //! | `error` | Google's error bodies |
 
 mod artifact_registry;
@@ -24,6 +25,7 @@ mod error;
 mod iam;
 mod logging;
 mod operations;
+pub mod permissions;
 mod run;
 mod secret_manager;
 
@@ -36,6 +38,7 @@ use carrack_core::{
     event::Ctx,
     evidence::Evidence,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
+    permission::{Held, Need, PermissionTable},
     plan::{Intent, Outcome, Plan, Step},
     provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
     secret::SecretStore,
@@ -57,13 +60,15 @@ pub struct CloudRun {
     http: Client,
     token: TokenCache,
     capabilities: Capabilities,
+    permissions: permissions::Table,
 }
 
 impl CloudRun {
     /// Binds project, region and credentials.
     pub fn new(project: impl Into<String>, region: impl Into<String>, http: Client, token: TokenCache) -> Self {
         let (project, region, number) = (project.into(), region.into(), Arc::default());
-        Self { project, region, number, http, token, capabilities: capabilities() }
+        let permissions = permissions::Table::new(&project);
+        Self { project, region, number, http, token, capabilities: capabilities(), permissions }
     }
 }
 
@@ -144,5 +149,14 @@ impl Provider for CloudRun {
     }
     fn secrets(&self) -> &dyn SecretStore {
         self
+    }
+    fn permissions(&self) -> &dyn PermissionTable {
+        &self.permissions
+    }
+    async fn held(&self, cx: &Ctx, needs: &[Need]) -> Result<Vec<Held>> {
+        permissions::held(self, cx, needs).await
+    }
+    fn member(&self) -> Option<String> {
+        iam::member(self.token.principal()?)
     }
 }

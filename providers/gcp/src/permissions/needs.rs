@@ -1,0 +1,351 @@
+//! The table: which permissions Google asks for at the calls that a task makes.
+//!
+//! It follows the client, call by call: `run::client`, `operations`, `artifact_registry`, `logging`,
+//! `secret_manager`. Each row has the page of Google that names it.
+use carrack_core::{
+    permission::{Need, Scope, ScopeKind, Subject, Task, Who, together},
+    spec::ImageRef,
+};
+
+use super::{
+    Table,
+    place::{self, DEFAULT_ACCOUNT, SOME_ACCOUNT, SOME_REPOSITORY, SOME_SECRET},
+};
+
+const RUN: &str = "https://cloud.google.com/run/docs/reference/iam/permissions";
+const IDENTITY: &str = "https://cloud.google.com/run/docs/configuring/services/service-identity";
+const REGISTRY: &str = "https://cloud.google.com/artifact-registry/docs/access-control";
+const DEPLOYED_IMAGE: &str = "https://cloud.google.com/artifact-registry/docs/integrate-cloud-run";
+const OTHER_PROJECT: &str = "https://cloud.google.com/run/docs/deploying#other-projects";
+const LOGGING: &str = "https://cloud.google.com/logging/docs/access-control";
+const SECRETS: &str = "https://cloud.google.com/secret-manager/docs/access-control";
+const SECRETS_OF_RUN: &str = "https://cloud.google.com/run/docs/configuring/services/secrets#access-secret";
+const PROJECTS: &str = "https://cloud.google.com/resource-manager/docs/access-control-proj";
+
+pub(super) const ACT_AS: &str = "iam.serviceAccounts.actAs";
+pub(super) const READ: &str = "artifactregistry.repositories.downloadArtifacts";
+const WRITE: &str = "artifactregistry.repositories.uploadArtifacts";
+pub(super) const VALUE: &str = "secretmanager.versions.access";
+
+pub(super) fn needs(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Need> {
+    if let Some(parts) = parts(task) {
+        return together(parts.iter().map(|part| needs(table, *part, subject)).chain([pipeline(table, task, subject)]));
+    }
+    let mut list = List { table, subject, account: SOME_ACCOUNT, needs: Vec::new() };
+    match task {
+        Task::First => list.first(),
+        Task::Change => list.change(true),
+        Task::Image => list.change(false),
+        Task::Plan => list.plan(),
+        Task::Push => list.push(),
+        Task::Status => list.status(),
+        Task::Logs => list.project("logging.logEntries.list", "reads log entries", LOGGING),
+        Task::Destroy => list.destroy(),
+        Task::Check => list.check(),
+        Task::Deploy | Task::Ci => {}
+        secrets => list.secret_task(secrets),
+    }
+    together([list.needs])
+}
+
+/// Tasks that are several.
+const fn parts(task: Task) -> Option<&'static [Task]> {
+    match task {
+        Task::Deploy => Some(&[Task::First, Task::Change]),
+        Task::Ci => Some(&[Task::Push, Task::Plan, Task::Change]),
+        _ => None,
+    }
+}
+
+/// What a pipeline needs of its own: its first run may make the service, and its plan is of a pushed image.
+fn pipeline(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Need> {
+    let mut list = List { table, subject, account: SOME_ACCOUNT, needs: Vec::new() };
+    if task == Task::Ci {
+        list.project("run.services.create", "makes the service", RUN);
+        list.only("the service is not there yet, and the pipeline is to make it");
+        if subject.spec.public == Some(true) {
+            list.service("run.services.setIamPolicy", "lets anyone call it", RUN);
+            list.only("`public` in the file is not what is live");
+        }
+    }
+    list.needs
+}
+
+struct List<'a> {
+    table: &'a Table,
+    subject: &'a Subject<'a>,
+    /// The account that the service runs as, where the file does not say.
+    account: &'static str,
+    needs: Vec<Need>,
+}
+
+impl List<'_> {
+    fn put(&mut self, who: Who, on: Scope, permission: &str, why: &str, source: &'static str) {
+        self.needs.push(Need { permission: permission.into(), on, who, why: why.into(), only: None, source });
+    }
+
+    /// The last one is needed only in this case.
+    fn only(&mut self, case: &str) {
+        if let Some(last) = self.needs.last_mut() {
+            last.only = Some(case.to_owned());
+        }
+    }
+
+    fn project(&mut self, permission: &str, why: &str, source: &'static str) {
+        let on = Scope::new(ScopeKind::Project, self.table.project.clone());
+        self.put(Who::Deployer, on, permission, why, source);
+    }
+
+    fn service(&mut self, permission: &str, why: &str, source: &'static str) {
+        let on = Scope::new(ScopeKind::Service, self.subject.service.as_str());
+        self.put(Who::Deployer, on, permission, why, source);
+    }
+
+    fn secret(&mut self, secret: &str, permission: &str, why: &str) {
+        self.put(Who::Deployer, Scope::new(ScopeKind::Secret, secret), permission, why, SECRETS);
+    }
+
+    fn file_says_public(&self) -> bool {
+        self.subject.spec.public.is_some()
+    }
+
+    /// GET services/NAME, and GET services/NAME:getIamPolicy, whose refusal is no failure unless the file says `public`.
+    fn observe(&mut self) {
+        self.service("run.services.get", "reads the live service", RUN);
+        self.service("run.services.getIamPolicy", "reads who may call the service", RUN);
+        if !self.file_says_public() {
+            self.only("for show: without it whether the service is public is unknown, and stays as it is");
+        }
+    }
+
+    /// POST operations/NAME:wait
+    fn wait(&mut self) {
+        self.project("run.operations.get", "sees how the change ends", RUN);
+    }
+
+    fn act_as(&mut self) {
+        let email = self.subject.spec.workload.service_account.as_deref().unwrap_or(self.account);
+        let on = Scope::new(ScopeKind::ServiceAccount, email);
+        self.put(Who::Deployer, on, ACT_AS, "lets the service run as this account", IDENTITY);
+    }
+
+    /// What is built, else what the file or the flag names.
+    fn image(&self) -> Option<&ImageRef> {
+        self.subject.push.or(self.subject.spec.workload.main.image.as_ref())
+    }
+
+    /// Since 2025 Cloud Run asks that whoever deploys may read the image.
+    fn deployed_image(&mut self) {
+        let on = match self.image() {
+            Some(image) => place::repository(image),
+            None => Some(Scope::new(ScopeKind::Repository, SOME_REPOSITORY)),
+        };
+        // An image of another registry is everybody's.
+        let Some(on) = on else { return };
+        self.put(Who::Deployer, on.clone(), READ, "deploys an image that is in it", DEPLOYED_IMAGE);
+        if !place::is_open(&on) && place::Repository::of(&on).project != self.table.project {
+            self.put(Who::Cloud, on, READ, "pulls the image, which is in another project", OTHER_PROJECT);
+        }
+    }
+
+    /// The digest of a tag, by HEAD manifests/TAG.
+    fn tag(&mut self) {
+        let Some(image) = self.image() else { return };
+        let built = self.subject.push.is_some();
+        if (image.digest().is_some() && !built) || place::repository(image).is_none() {
+            return;
+        }
+        if let Some(on) = place::repository(image) {
+            self.put(Who::Deployer, on, READ, "looks the image's digest up", REGISTRY);
+            if built {
+                self.only("`plan --out`, which is of an image that the registry has");
+            }
+        }
+    }
+
+    fn base(&mut self) {
+        if let Some(on) = self.subject.base.and_then(place::repository) {
+            self.put(Who::Deployer, on, READ, "reads the image that ours starts from", REGISTRY);
+            self.only("that repository is not public");
+        }
+    }
+
+    /// HEAD and PUT of blobs and manifests; the repository is looked for and made when those are refused.
+    fn push(&mut self) {
+        self.base();
+        let Some(on) = self.subject.push.and_then(place::repository) else { return };
+        self.put(Who::Deployer, on.clone(), READ, "asks which parts of the image are there", REGISTRY);
+        self.put(Who::Deployer, on, WRITE, "pushes the image", REGISTRY);
+        self.repository();
+        for need in self.needs.iter_mut().rev().take(2) {
+            need.only = Some("the repository is not there yet".to_owned());
+        }
+    }
+
+    fn repository(&mut self) {
+        let Some(on) = self.subject.push.and_then(place::repository) else { return };
+        let project = place::Repository::of(&on).project;
+        self.put(
+            Who::Deployer,
+            on,
+            "artifactregistry.repositories.get",
+            "sees whether there is a repository",
+            REGISTRY,
+        );
+        let on = Scope::new(ScopeKind::Project, project);
+        self.put(Who::Deployer, on, "artifactregistry.repositories.create", "makes the repository", REGISTRY);
+    }
+
+    /// GET secrets/NAME/versions/VERSION of each, and whether the service's account may read it.
+    fn secrets(&mut self) {
+        let account = self.subject.spec.workload.service_account.is_some();
+        let names: Vec<String> = self.subject.secrets().iter().map(|secret| secret.name.clone()).collect();
+        for name in &names {
+            self.secret(name, "secretmanager.versions.get", "sees which version there is, and that it is enabled");
+            self.secret(name, "secretmanager.secrets.getIamPolicy", "sees whether the service may read the secret");
+            self.only("to be told before the change, not after it, that the service may not read a secret");
+        }
+        if !names.is_empty() && !account {
+            self.project("resourcemanager.projects.get", "finds the default account's name", PROJECTS);
+            self.only("to be told before the change, not after it, that the service may not read a secret");
+        }
+    }
+
+    fn runtime(&mut self) {
+        let names: Vec<String> = self.subject.secrets().iter().map(|secret| secret.name.clone()).collect();
+        for name in names {
+            let on = Scope::new(ScopeKind::Secret, name);
+            self.put(Who::Runtime, on, VALUE, "reads the secret's value when an instance starts", SECRETS_OF_RUN);
+        }
+    }
+
+    /// When a revision does not start: its settings, conditions and last lines.
+    fn evidence(&mut self) {
+        let case = "a revision that does not start is to be explained";
+        self.service("run.revisions.get", "reads a failed revision", RUN);
+        self.only(case);
+        self.project("logging.logEntries.list", "reads a failed revision's last lines", LOGGING);
+        self.only(case);
+    }
+
+    fn plan(&mut self) {
+        self.observe();
+        self.tag();
+        self.base();
+        self.secrets();
+    }
+
+    fn first(&mut self) {
+        self.account = DEFAULT_ACCOUNT;
+        self.service("run.services.get", "looks for the live service", RUN);
+        self.tag();
+        self.secrets();
+        self.push();
+        self.repository();
+        self.deployed_image();
+        self.project("run.services.create", "makes the service", RUN);
+        self.wait();
+        self.act_as();
+        if self.subject.spec.public == Some(true) {
+            self.service("run.services.setIamPolicy", "lets anyone call it", RUN);
+        }
+        self.evidence();
+        self.runtime();
+    }
+
+    fn change(&mut self, settings: bool) {
+        self.plan();
+        self.push();
+        self.deployed_image();
+        self.service("run.services.update", "changes the service", RUN);
+        self.wait();
+        self.act_as();
+        if settings && self.file_says_public() {
+            self.service("run.services.setIamPolicy", "sets who may call it", RUN);
+            self.only("`public` in the file is not what is live");
+        }
+        self.evidence();
+        self.runtime();
+    }
+
+    fn status(&mut self) {
+        self.service("run.services.get", "reads the live service", RUN);
+        self.service("run.revisions.list", "lists its revisions", RUN);
+        self.service("run.services.getIamPolicy", "reads who may call the service", RUN);
+        self.only("for show: without it whether the service is public is unknown");
+        self.project("run.services.list", "lists services", RUN);
+        self.only("`status --all`");
+        self.evidence();
+    }
+
+    fn destroy(&mut self) {
+        self.service("run.services.get", "reads the live service", RUN);
+        self.service("run.services.delete", "removes it", RUN);
+        self.wait();
+    }
+
+    /// `testIamPermissions` itself asks for none.
+    fn check(&mut self) {
+        let case = "a better answer: ";
+        self.service("run.services.get", "finds the account and the image of the live service", RUN);
+        self.only(&format!("{case}without it only what the file names is asked"));
+        if self.subject.spec.workload.service_account.is_none() {
+            self.project("resourcemanager.projects.get", "finds the default account's name", PROJECTS);
+            self.only(&format!("{case}without it the default account is not asked"));
+        }
+        let names: Vec<String> = self.subject.secrets().iter().map(|secret| secret.name.clone()).collect();
+        for name in names {
+            self.secret(&name, "secretmanager.secrets.getIamPolicy", "sees whether the service may read the secret");
+            self.only(&format!("{case}without it the service's side is unknown"));
+        }
+    }
+
+    fn secret_task(&mut self, task: Task) {
+        if task == Task::SecretsList {
+            return self.project("secretmanager.secrets.list", "lists secrets", SECRETS);
+        }
+        let named = self.subject.secret.map(str::to_owned);
+        let of_file = || self.subject.secrets().iter().map(|secret| secret.name.clone()).collect::<Vec<_>>();
+        let mut names = named.map_or_else(of_file, |name| vec![name]);
+        if names.is_empty() {
+            names.push(SOME_SECRET.to_owned());
+        }
+        for name in &names {
+            self.one_secret(task, name);
+        }
+    }
+
+    fn one_secret(&mut self, task: Task, name: &str) {
+        let look = "looks for the secret";
+        match task {
+            Task::SecretsSet => {
+                self.secret(name, "secretmanager.secrets.get", look);
+                self.secret(name, "secretmanager.versions.add", "adds a version");
+                self.secret(name, VALUE, "sees whether the value is another one");
+                self.project("secretmanager.secrets.create", "makes the secret", SECRETS);
+                self.only("the secret is not there yet");
+                self.secret(name, "secretmanager.secrets.update", "sets labels");
+                self.only("`--label` on a secret that is there");
+            }
+            Task::SecretsGet => self.secret(name, VALUE, "reads the value"),
+            Task::SecretsVersions => self.secret(name, "secretmanager.versions.list", "lists versions"),
+            Task::SecretsEnable => self.version(name, "secretmanager.versions.enable", "enables the version"),
+            Task::SecretsDisable => self.version(name, "secretmanager.versions.disable", "disables the version"),
+            Task::SecretsDestroy => self.version(name, "secretmanager.versions.destroy", "destroys the version"),
+            Task::SecretsDelete => {
+                self.secret(name, "secretmanager.secrets.get", look);
+                self.secret(name, "secretmanager.secrets.delete", "deletes the secret");
+            }
+            Task::SecretsGrant => {
+                self.secret(name, "secretmanager.secrets.getIamPolicy", "reads who may read the value");
+                self.secret(name, "secretmanager.secrets.setIamPolicy", "lets the service's account read the value");
+            }
+            _ => {}
+        }
+    }
+
+    fn version(&mut self, name: &str, permission: &str, why: &str) {
+        self.secret(name, "secretmanager.versions.get", "reads the version's state");
+        self.secret(name, permission, why);
+    }
+}
