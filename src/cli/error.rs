@@ -4,7 +4,7 @@ use std::{error::Error as _, process::ExitCode};
 use anstyle::{AnsiColor, Style};
 use carrack_core::{
     Error, ErrorKind,
-    cause::{Cause, FixStep},
+    cause::{Cause, Code, FixStep},
 };
 use serde_json::{Value, json};
 
@@ -132,6 +132,29 @@ fn render_error(error: &Error, again: &str) -> String {
         text += &format!("  {cyan}help{cyan:#}: {hint}\n");
     }
     text
+}
+
+/// What an annotation has room for: a title, what happened, and what mends it.
+pub(super) fn in_short(error: &Error, again: &str) -> (String, String) {
+    let Some(Cause { code, message, fix }) = error.why() else {
+        let hints = error.hints().iter().map(|hint| format!("\nhelp: {hint}"));
+        return ("carrack".to_owned(), headline(error) + &hints.collect::<String>());
+    };
+    let steps = std::iter::once("fix").chain(std::iter::repeat("then")).zip(fix.steps(again));
+    let steps = steps.map(|(verb, step)| format!("\n{verb}: {step}"));
+    (code.name().to_owned(), message.clone() + &steps.collect::<String>())
+}
+
+/// The field of the file that is to blame, or whose value mends it.
+pub(super) fn field(error: &Error) -> Option<&str> {
+    let mends = |code: Code| match code {
+        Code::OutOfMemory => "resources.memory",
+        Code::LoopbackOnly | Code::WrongPort => "service.port",
+        Code::StartupProbe | Code::NotListening => "health.startup",
+        // The program's own, and those to come.
+        _ => "image",
+    };
+    error.field().or_else(|| error.why().map(|cause| mends(cause.code)))
 }
 
 /// A failure before anything is set up.

@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Common,
-    error::Failure,
+    error::{self, Failure},
     git,
-    settings::{Environment, Format},
+    settings::{Environment, Format, this_command},
     ui::{self, Ui},
 };
 use crate::{
-    config::{BuildConfig, ImageSource, Loaded, Resolved, SCRATCH, Source, load},
+    config::{BuildConfig, Diagnostics, ImageSource, Loaded, Resolved, SCRATCH, Source, load},
     image::{self, Base, BuildSpec, DockerConfig, DockerfileSpec, FileCopy, Platform, Recipe},
     ops::{
         deploy::{Image, Request},
@@ -55,7 +55,7 @@ pub(super) struct Project {
 
 impl Session {
     pub(super) fn new(common: Common, environment: Environment, cancel: CancellationToken) -> (Self, JoinHandle<()>) {
-        let ui = Ui::new(&common);
+        let ui = Ui::new(&common, &environment);
         let (events, consumer) = ui::consume(&ui);
         let deadline = common.timeout.map(|timeout| Instant::now() + timeout);
         let cx = Ctx { events, cancel, deadline, stamp: Stamp::default() };
@@ -64,6 +64,7 @@ impl Session {
 
     /// Lets the last events out, prints the failure, and gives the exit code.
     pub(super) async fn finish(self, result: Result<u8, Failure>, consumer: JoinHandle<()>) -> u8 {
+        let place = result.as_ref().err().and_then(|failure| self.place(failure));
         let Self { cx, ui, report, .. } = self;
         drop(cx);
         let _ = consumer.await;
@@ -79,10 +80,24 @@ impl Session {
         match result {
             Ok(code) => code,
             Err(failure) => {
-                ui.failure(&failure);
+                ui.failure(&failure, place);
                 failure.exit_code()
             }
         }
+    }
+
+    /// Where in the file the failure can be mended, for an annotation there.
+    fn place(&self, failure: &Failure) -> Option<Diagnostics> {
+        let Failure::Error(error) = failure else { return None };
+        let field = error::field(error).filter(|_| self.ui.wants_places())?;
+        let loaded = self.load().ok()?;
+        let target = self.choose(&loaded).ok().flatten();
+        let (_, text) = error::in_short(error, &this_command());
+        let mut short = Error::new(error.kind(), text).at_field(field);
+        if let Some(cause) = error.why() {
+            short = short.with_cause(cause.clone());
+        }
+        Some(loaded.locate(target.as_deref(), &short))
     }
 
     /// A result for people, on stdout, after everything that was said before it.
@@ -136,7 +151,7 @@ impl Session {
         if !refused.is_empty() {
             let all =
                 refused.iter().flat_map(|error| project.loaded.locate(project.target.as_deref(), error).0).collect();
-            return Err(Failure::Diagnostics(crate::config::Diagnostics(all)));
+            return Err(Failure::Diagnostics(Diagnostics(all)));
         }
         Ok(project)
     }

@@ -1,5 +1,10 @@
 //! What comes from the environment, read once and handed down.
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use carrack_core::{Error, ErrorKind, Result};
 use carrack_http::Endpoint;
@@ -49,6 +54,17 @@ impl Environment {
     /// Any variable, also an empty one: for `${NAME}` in the file.
     pub(super) fn exact(&self, name: &str) -> Option<String> {
         self.0.get(name).cloned()
+    }
+
+    /// The step of a workflow that this runs in.
+    /// <https://docs.github.com/en/actions/reference/workflows-and-actions/variables#default-environment-variables>
+    pub(super) fn github(&self) -> Option<GitHubStep> {
+        let path = |name: &str| self.get(name).map(PathBuf::from);
+        (self.get("GITHUB_ACTIONS") == Some("true")).then(|| GitHubStep {
+            workspace: path("GITHUB_WORKSPACE"),
+            summary: path("GITHUB_STEP_SUMMARY"),
+            output: path("GITHUB_OUTPUT"),
+        })
     }
 
     /// `CARRACK_ENDPOINT` names a server that stands in for the clouds, `CARRACK_ENDPOINT_TOKEN` its token.
@@ -122,6 +138,29 @@ impl Environment {
                     .hint("set CARRACK_STATE_DIR")
             },
         )
+    }
+}
+
+/// What GitHub Actions tells a step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct GitHubStep {
+    /// The repository's root.
+    workspace: Option<PathBuf>,
+    /// Markdown for the run's page.
+    pub(super) summary: Option<PathBuf>,
+    /// What later steps read.
+    pub(super) output: Option<PathBuf>,
+}
+
+impl GitHubStep {
+    /// An annotation's path begins at the repository's root.
+    pub(super) fn relative(&self, path: &Path) -> String {
+        let inside = |path: &Path, root: &Path| Some(path.strip_prefix(root).ok()?.to_owned());
+        let absolute = std::path::absolute(path).ok();
+        let found = self.workspace.as_ref().zip(absolute).and_then(|(root, path)| {
+            inside(&path, root).or_else(|| inside(&path.canonicalize().ok()?, &root.canonicalize().ok()?))
+        });
+        found.as_deref().unwrap_or(path).to_string_lossy().into_owned()
     }
 }
 

@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 
+use carrack_core::{Error, ErrorKind};
 use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{error::Failure, session::Session},
+    cli::{error::Failure, session::Session, ui::markdown},
     ops::{deploy::prepare, image, saved_plan},
 };
 
@@ -13,7 +14,8 @@ use crate::{
 #[command(after_help = "Examples:
   carrack plan
   carrack plan --exit-code            exit 3 when something would change
-  carrack plan --out plan.json        then `carrack deploy --plan plan.json`")]
+  carrack plan --out plan.json        then `carrack deploy --plan plan.json`
+  carrack plan --summary plan.md      for a comment on the change")]
 pub(in crate::cli) struct Options {
     /// An image that is in a registry, instead of what the file says
     #[arg(long, value_name = "REF@DIGEST")]
@@ -21,6 +23,9 @@ pub(in crate::cli) struct Options {
     /// Write the plan to a file, for `deploy --plan`
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write the plan to a file as Markdown, for a comment
+    #[arg(long, value_name = "FILE")]
+    summary: Option<PathBuf>,
     /// Exit with 3 when something would change
     #[arg(long)]
     exit_code: bool,
@@ -46,6 +51,11 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         session
             .ui
             .say("Wrote", &format!("{}; apply it with `carrack deploy --plan {}`", path.display(), path.display()));
+    }
+    if let Some(path) = &options.summary {
+        std::fs::write(path, markdown::plan(&prepared.plan)).map_err(|e| {
+            Error::new(ErrorKind::Unclassified, format!("cannot write `{}`", path.display())).with_source(e)
+        })?;
     }
     let pending = !prepared.plan.is_noop();
     session.report(json!({ "changes": pending, "steps": prepared.plan.steps.len() }));

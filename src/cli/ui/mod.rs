@@ -1,6 +1,8 @@
-//! Consumers of the one event stream: for people and for machines. stdout is data, stderr everything else.
+//! Consumers of the one event stream: for people, for machines, and for GitHub. stdout is data, stderr everything else.
+mod github;
 mod human;
 mod json;
+pub(super) mod markdown;
 pub(super) mod plan;
 
 use std::{
@@ -14,9 +16,10 @@ use tokio::task::JoinHandle;
 
 use super::{
     Common,
-    error::Failure,
-    settings::{Color, Format, this_command},
+    error::{self, Failure},
+    settings::{Color, Environment, Format, GitHubStep, this_command},
 };
+use crate::config::Diagnostics;
 
 /// How this run prints.
 #[derive(Clone, Debug)]
@@ -26,12 +29,13 @@ pub(super) struct Ui {
     verbose: bool,
     color: bool,
     terminal: bool,
+    github: Option<GitHubStep>,
     /// The first failure to write to stdout.
     broken: Arc<OnceLock<io::ErrorKind>>,
 }
 
 impl Ui {
-    pub(super) fn new(common: &Common) -> Self {
+    pub(super) fn new(common: &Common, environment: &Environment) -> Self {
         let choice = match common.color {
             Color::Auto => anstream::ColorChoice::Auto,
             Color::Always => anstream::ColorChoice::AlwaysAnsi,
@@ -46,6 +50,7 @@ impl Ui {
             verbose: common.verbose > 0,
             color: detected,
             terminal,
+            github: environment.github(),
             broken: Arc::default(),
         }
     }
@@ -77,8 +82,11 @@ impl Ui {
         }
     }
 
-    /// The last line of JSON output.
+    /// The last line of JSON output, and what GitHub is told.
     pub(super) fn report(&self, report: serde_json::Value, code: u8) {
+        if let Some(step) = &self.github {
+            github::report(step, &report);
+        }
         if self.format == Format::Json
             && let serde_json::Value::Object(fields) = report
         {
@@ -97,13 +105,32 @@ impl Ui {
         }
     }
 
-    pub(super) fn failure(&self, failure: &Failure) {
+    /// Whether the place of a failure in the file is of use.
+    pub(super) fn wants_places(&self) -> bool {
+        self.github.is_some()
+    }
+
+    /// `place` is where in the file the failure can be mended, when that is known.
+    pub(super) fn failure(&self, failure: &Failure, place: Option<Diagnostics>) {
         let again = this_command();
         if self.format == Format::Json {
             self.value(&failure.json(&again));
         }
         let text = failure.render(self.color, &again);
-        let _ = write!(anstream::stderr(), "{text}{}", if text.ends_with('\n') { "" } else { "\n" });
+        let print = || {
+            let _ = write!(anstream::stderr(), "{text}{}", if text.ends_with('\n') { "" } else { "\n" });
+        };
+        let Some(step) = &self.github else { return print() };
+        github::foreign(print);
+        match (failure, place) {
+            (Failure::Diagnostics(diagnostics), _) => github::diagnostics(step, diagnostics),
+            (Failure::Error(_), Some(place)) => github::diagnostics(step, &place),
+            (Failure::Error(error), None) => {
+                let (title, text) = error::in_short(error, &again);
+                github::failure(&title, &text);
+            }
+        }
+        github::dossier(step, &again, failure.exit_code(), &text);
     }
 
     pub(super) fn can_ask(&self) -> bool {
@@ -123,10 +150,10 @@ impl Ui {
 pub(super) fn consume(ui: &Ui) -> (EventSink, JoinHandle<()>) {
     let (sink, events) = EventSink::channel();
     let consumer = match ui.format {
-        Format::Json => tokio::spawn(each(events, json::Json(ui.clone()))),
-        Format::Human => tokio::spawn(each(events, human::Human::new(ui))),
+        Format::Json => boxed(ui, json::Json(ui.clone())),
+        Format::Human => boxed(ui, human::Human::new(ui)),
     };
-    (sink, consumer)
+    (sink, tokio::spawn(each(events, consumer)))
 }
 
 /// What does something with each event.
@@ -134,7 +161,18 @@ trait Consumer: Send + 'static {
     fn event(&mut self, event: &Event);
 }
 
-async fn each(mut events: Events, mut consumer: impl Consumer) {
+/// GitHub's part stands around the other.
+fn boxed(ui: &Ui, consumer: impl Consumer) -> Box<dyn Consumer> {
+    match &ui.github {
+        Some(step) => {
+            let lines = ui.format == Format::Human;
+            Box::new(github::GitHub::new(step.clone(), Box::new(consumer), lines, ui.quiet))
+        }
+        None => Box::new(consumer),
+    }
+}
+
+async fn each(mut events: Events, mut consumer: Box<dyn Consumer>) {
     while let Some(event) = events.recv().await {
         consumer.event(&event);
     }
