@@ -295,7 +295,11 @@ fn unanswered(error: reqwest::Error, idempotent: bool, info: RequestInfo) -> Err
     };
     let kind = if idempotent && kind == ErrorKind::Timeout { ErrorKind::Unavailable } else { kind };
     let taken = !error.is_connect();
-    let unanswered = Error::new(kind, message).with_request(info).with_source(error.without_url());
+    let elsewhere = Url::parse(&info.url).is_ok_and(|url| !is_loopback(&url));
+    let mut unanswered = Error::new(kind, message).with_request(info).with_source(error.without_url());
+    if !taken && elsewhere {
+        unanswered = unanswered.hint("is this machine online? behind a proxy: `HTTPS_PROXY=http://HOST:PORT carrack …`");
+    }
     // Whether the server did it is not known.
     if taken { unanswered.uncertain() } else { unanswered }
 }
