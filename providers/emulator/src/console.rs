@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    credentials,
     faults::{Fault, FaultRule},
     iam::{self, Permissions},
     server::dispatch::{host, is_loopback},
@@ -29,6 +30,7 @@ pub(crate) fn router(cloud: Arc<Cloud>) -> Router {
         .route("/principals", post(add_principal))
         .route("/reset", post(reset))
         .route("/stop", post(stop))
+        .merge(credentials::routes())
         .fallback(|| async { refuse(StatusCode::NOT_FOUND, "no such path on the console") })
         .layer(middleware::from_fn_with_state(cloud.clone(), guard))
         .with_state(cloud)

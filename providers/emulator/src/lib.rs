@@ -10,6 +10,7 @@
 //! | `registry` | the OCI registry behind every cloud's registry name |
 //! | `runtime` | what really runs a container: namespaces, an engine, or a plain process |
 //! | `router` | one port a service; requests go to the revisions by their share |
+//! | `credentials` | the endpoints that give tokens, and the issuers that they trust |
 //! | `iam`, `state`, `requests`, `record` | who calls, what there is, what was called, word for word |
 //! | `serve` | puts all of it together |
 //!
@@ -18,6 +19,7 @@
 mod addresses;
 pub mod background;
 mod console;
+mod credentials;
 pub mod faults;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Addresses,
+    credentials::Credentials,
     faults::Faults,
     gcp::{
         access::RegistryAccess,
@@ -84,6 +85,7 @@ pub(crate) struct Ingredients {
 #[derive(Debug)]
 pub(crate) struct Cloud {
     pub(crate) iam: Arc<Iam>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) requests: Requests,
     pub(crate) recorder: Option<Recorder>,
     pub(crate) faults: Faults,
@@ -105,6 +107,7 @@ impl Cloud {
         let iam = Arc::new(Iam::new(token));
         let grants = Arc::new(Grants::default());
         let accounts = Arc::new(ServiceAccounts::new(grants.clone()));
+        let credentials = Arc::new(Credentials::new(iam.clone(), accounts.clone()));
         let activity = Activity::new();
         let logs = Arc::new(Logs::default());
         let projects = Arc::new(Projects::default());
@@ -114,6 +117,7 @@ impl Cloud {
             iam: iam.clone(),
             grants: grants.clone(),
             accounts: accounts.clone(),
+            credentials: credentials.clone(),
             logs: logs.clone(),
             images: images.clone(),
             runtime: runtime.clone(),
@@ -131,6 +135,7 @@ impl Cloud {
                 iam: iam.clone(),
                 grants,
                 accounts,
+                credentials: credentials.clone(),
                 projects,
                 jobs: Arc::new(run::Jobs::new(parts.clone())),
                 run: Arc::new(run::Store::new(parts)),
@@ -140,6 +145,7 @@ impl Cloud {
                 logs,
             },
             iam,
+            credentials,
             requests: Requests::default(),
             recorder,
             faults: Faults::new(latency),
@@ -176,6 +182,7 @@ impl Cloud {
         self.google.logs.clear();
         self.google.accounts.clear();
         self.google.grants.clear();
+        self.credentials.clear();
         self.iam.reset();
         left
     }

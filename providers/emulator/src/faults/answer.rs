@@ -20,6 +20,8 @@ pub(super) fn refusal(
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = match service {
         Some(Service::Registry) => registry(host, status, message),
+        Some(Service::OAuth2) => oauth(status, message),
+        Some(Service::Metadata | Service::GitHub) => plain(status, message),
         _ => google(status, message),
     };
     if let Some(seconds) = retry_after {
@@ -49,6 +51,23 @@ fn google(status: StatusCode, message: Option<&str>) -> Response {
         }
     };
     Status::new(code, message.unwrap_or(text)).into_response()
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc6749#section-5.2>, and what Google says of itself.
+fn oauth(status: StatusCode, message: Option<&str>) -> Response {
+    let (error, text) = match status.as_u16() {
+        400 => ("invalid_grant", "Bad Request"),
+        401 => ("invalid_client", "Unauthorized"),
+        403 => ("access_denied", "Forbidden"),
+        429 => ("rate_limit_exceeded", "Rate Limit Exceeded"),
+        _ => ("internal_failure", "Backend Error"),
+    };
+    (status, Json(json!({ "error": error, "error_description": message.unwrap_or(text) }))).into_response()
+}
+
+fn plain(status: StatusCode, message: Option<&str>) -> Response {
+    let text = message.or(status.canonical_reason()).unwrap_or("Error");
+    (status, format!("{text}\n")).into_response()
 }
 
 /// <https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes>; what has no code there is

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::pattern;
 
-/// An API of the local cloud, by the first part of its host name; the registry is one of them.
+/// An API of the local cloud, by the first part of its host name; the registry, the metadata server and the endpoint
+/// that GitHub's jobs ask are among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Service {
@@ -16,11 +17,16 @@ pub enum Service {
     ServiceUsage,
     Iam,
     CloudResourceManager,
+    IamCredentials,
+    OAuth2,
+    Sts,
+    Metadata,
+    GitHub,
     Registry,
 }
 
 impl Service {
-    const ALL: [(&str, Self); 8] = [
+    const ALL: [(&str, Self); 13] = [
         ("run", Self::Run),
         ("artifactregistry", Self::ArtifactRegistry),
         ("logging", Self::Logging),
@@ -28,6 +34,11 @@ impl Service {
         ("serviceusage", Self::ServiceUsage),
         ("iam", Self::Iam),
         ("cloudresourcemanager", Self::CloudResourceManager),
+        ("iamcredentials", Self::IamCredentials),
+        ("oauth2", Self::OAuth2),
+        ("sts", Self::Sts),
+        ("metadata", Self::Metadata),
+        ("github", Self::GitHub),
         ("registry", Self::Registry),
     ];
 

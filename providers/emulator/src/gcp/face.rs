@@ -25,6 +25,7 @@ use super::{
     validate,
 };
 use crate::{
+    credentials::Credentials,
     iam::{Anonymous, Iam, Principal},
     state::Images,
 };
@@ -83,6 +84,7 @@ pub(crate) struct Face {
     pub(crate) iam: Arc<Iam>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) accounts: Arc<ServiceAccounts>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) projects: Arc<Projects>,
     pub(crate) run: Arc<run::Store>,
     pub(crate) jobs: Arc<run::Jobs>,
@@ -189,6 +191,15 @@ impl Face {
         }
         if let Some(method) = id.strip_prefix("secretmanager.projects.secrets.") {
             return secret_manager::handle(&self.secrets, call, method);
+        }
+        if let Some(method) = id.strip_prefix("iam.projects.serviceAccounts.keys.") {
+            return self.credentials.handle_key(call, method).await;
+        }
+        if let Some(method) = id.strip_prefix("iam.projects.locations.workloadIdentityPools.") {
+            return self.credentials.handle_pool(call, method);
+        }
+        if let Some(method) = id.strip_prefix("iamcredentials.projects.serviceAccounts.") {
+            return self.credentials.impersonate(call, method).await;
         }
         let method = id.strip_prefix("run.projects.locations.").unwrap_or_default();
         if method.starts_with("jobs.") {

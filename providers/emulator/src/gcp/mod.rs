@@ -28,4 +28,4 @@ pub(crate) mod secret_manager;
 mod service_usage;
 pub(crate) mod status;
 pub(crate) mod time;
-mod validate;
+pub(crate) mod validate;

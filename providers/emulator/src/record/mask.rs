@@ -3,7 +3,7 @@ use std::mem;
 
 use base64::{
     Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE},
+    engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD},
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -150,7 +150,8 @@ impl Mask {
             Value::Object(fields) => {
                 for (name, value) in fields {
                     let plain = name.to_ascii_lowercase().replace('_', "");
-                    if name == PAYLOAD || (TOKENS.contains(&plain.as_str()) && !value.is_object()) {
+                    let token = TOKENS.contains(&plain.as_str()) && !value.is_object();
+                    if name == PAYLOAD || token || value.as_str().is_some_and(is_signed_token) {
                         self.blank(Some(name), value);
                     } else {
                         self.hide(value);
@@ -158,6 +159,7 @@ impl Mask {
                 }
             }
             Value::Array(values) => values.iter_mut().for_each(|value| self.hide(value)),
+            Value::String(text) if is_signed_token(text) => self.blank(None, value),
             _ => {}
         }
     }
@@ -238,6 +240,14 @@ impl Mask {
     }
 }
 
+/// A JSON Web Token, whatever its field is called: GitHub's is a `value`.
+fn is_signed_token(text: &str) -> bool {
+    let mut parts = text.split('.');
+    let header = parts.next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+    header.is_some_and(|header| serde_json::from_slice::<Value>(&header).is_ok_and(|header| header.is_object()))
+        && parts.count() >= 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +277,19 @@ mod tests {
         let mut refused = json!({ "error": { "message": "no \"aHVudGVyMg==\", hunter2, ya29.abc, local-token" } });
         mask.hide_answered(&mut refused, true);
         assert_eq!(refused["error"]["message"], "no \"REDACTED\", REDACTED, REDACTED, REDACTED");
+    }
+
+    #[test]
+    fn a_signed_token_is_hidden_by_whatever_name() {
+        let token = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJtZSJ9.c2lnbmF0dXJl";
+        let mut mask = Mask::new("pipelines.actions.githubusercontent.com", "/x/idtoken", vec![]);
+        let mut answer = json!({ "count": 1, "value": token, "list": [token, "a.b.c", "10.0.0.1", "e30.x"] });
+        mask.hide_answered(&mut answer, false);
+        let shown = json!({ "count": 1, "value": "(REDACTED)", "list": ["(REDACTED)", "a.b.c", "10.0.0.1", "e30.x"] });
+        assert_eq!(answer, shown);
+        let mut refused = json!({ "error_description": format!("no {token}") });
+        mask.hide_answered(&mut refused, true);
+        assert_eq!(refused, json!({ "error_description": "no REDACTED" }));
     }
 
     #[test]

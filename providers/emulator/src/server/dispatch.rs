@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tower::ServiceExt as _;
 
 use crate::{
+    credentials::Endpoint,
     faults::{self, Service, Subject},
     gcp::{
         access::is_registry,
@@ -45,6 +46,9 @@ fn subject<'a>(cloud: &Cloud, host: &str, method: &'a Method, path: &'a str, hea
     let name = without_port(host);
     if is_registry(name) {
         return of_registry(method, path, headers);
+    }
+    if let Some(endpoint) = Endpoint::of(name, path, headers) {
+        return Subject { service: endpoint.service(), ..of_registry(method, path, headers) };
     }
     let found = Api::of_host(name).and_then(|api| cloud.google.method(api, method.as_str(), path));
     let (api, id) = found.unwrap_or((name, ""));
@@ -90,6 +94,9 @@ async fn dispatch(cloud: &Cloud, host: &str, request: Request<Body>) -> Response
         let routes = cloud.images.routes(cloud.access.clone(), Some(name.to_owned()));
         return infallible(routes.oneshot(request).await);
     }
+    if let Some(endpoint) = Endpoint::of(name, request.uri().path(), request.headers()) {
+        return cloud.credentials.answer(endpoint, host, request).await;
+    }
     match Api::of_host(name) {
         Some(api) => cloud.google.answer(api, name, request).await,
         None => {
@@ -101,7 +108,7 @@ async fn dispatch(cloud: &Cloud, host: &str, request: Request<Body>) -> Response
 
 /// Whether somebody answers here for a cloud's host. A loopback name is no cloud's.
 pub(super) fn answers_for(name: &str) -> bool {
-    is_registry(name) || Api::of_host(name).is_some_and(|api| api != Api::Any)
+    is_registry(name) || Endpoint::is_host(name) || Api::of_host(name).is_some_and(|api| api != Api::Any)
 }
 
 fn describe(request: &Request<Body>, host: &str) -> Call {

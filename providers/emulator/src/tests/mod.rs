@@ -2,6 +2,7 @@
 mod artifacts;
 mod conformance;
 mod containers;
+mod credentials;
 mod deploy;
 mod faces;
 mod faults;

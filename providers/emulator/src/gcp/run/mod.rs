@@ -61,7 +61,7 @@ use super::{
     project::Projects,
     secret_manager::Secrets,
 };
-use crate::{iam::Iam, runtime::Runtime, server::activity::Activity, state::Images};
+use crate::{credentials::Credentials, iam::Iam, runtime::Runtime, server::activity::Activity, state::Images};
 
 /// What a service needs of the local cloud.
 #[derive(Clone, Debug)]
@@ -69,6 +69,7 @@ pub(crate) struct Parts {
     pub(crate) iam: Arc<Iam>,
     pub(crate) grants: Arc<Grants>,
     pub(crate) accounts: Arc<ServiceAccounts>,
+    pub(crate) credentials: Arc<Credentials>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) images: Arc<dyn Images>,
     /// Or why there is none.

@@ -3,9 +3,9 @@ use std::sync::{Arc, Weak};
 
 use serde_json::Value;
 
-use super::service::Service;
+use super::service::{Service, State};
 use crate::{
-    iam::{Anonymous, Principal},
+    iam::{self, Anonymous, Principal},
     router::{Admission, Entry, Owner, Served},
 };
 
@@ -35,12 +35,12 @@ impl Owner for Gate {
         }
         let policy = &state.policy;
         let public = spec["invokerIamDisabled"] == true || invokers(policy).any(|member| member == "allUsers");
-        match service.parts.iam.authenticate(authorization) {
+        match caller(&service, &state, authorization) {
             principal if public => {
                 // The console goes on taking a token that ended before its time.
                 Admission::Admitted { hide_token: matches!(principal, Ok(_) | Err(Anonymous::Expired)) }
             }
-            Ok(principal) if may_invoke(&principal, policy) => Admission::Admitted { hide_token: true },
+            Ok(principal) if may_invoke(&service, &principal, policy) => Admission::Admitted { hide_token: true },
             Err(Anonymous::Unknown | Anonymous::Expired) => Admission::Unauthenticated,
             Ok(_) | Err(Anonymous::Unnamed) => Admission::Forbidden,
         }
@@ -53,8 +53,25 @@ impl Owner for Gate {
     }
 }
 
-fn may_invoke(principal: &Principal, policy: &Value) -> bool {
-    principal.may("run.routes.invoke") || invokers(policy).any(|member| principal.is_member(member))
+/// By one of the local cloud's tokens, or by an ID token for this service.
+fn caller(service: &Service, state: &State, authorization: Option<&str>) -> Result<Arc<Principal>, Anonymous> {
+    let parts = &service.parts;
+    parts.iam.authenticate(authorization).or_else(|why| {
+        let token = authorization.and_then(iam::token).filter(|_| why == Anonymous::Unknown).ok_or(why)?;
+        parts.credentials.holder(&token, &audiences(state)).map(|member| Arc::new(Principal::of(member))).ok_or(why)
+    })
+}
+
+/// The service's address, whatever tag is called, and those that it chose itself:
+/// <https://cloud.google.com/run/docs/configuring/custom-audiences>
+fn audiences(state: &State) -> Vec<String> {
+    let custom = state.spec["customAudiences"].as_array().into_iter().flatten();
+    let custom = custom.filter_map(Value::as_str).map(str::to_owned);
+    state.url().into_iter().flat_map(|url| [format!("{url}/"), url]).chain(custom).collect()
+}
+
+fn may_invoke(service: &Service, principal: &Principal, policy: &Value) -> bool {
+    service.parts.grants.may(principal, "run.routes.invoke", &service.key.project, Some(policy))
 }
 
 /// Conditions are not evaluated, so a conditional binding gives nothing.
