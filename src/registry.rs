@@ -1,8 +1,8 @@
 //! From a target to its provider; the only file that names all clouds.
-use std::sync::Arc;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use carrack_core::{Error, ErrorKind, Result, capability::Capabilities, provider::Provider, spec::ProviderId};
-use carrack_http::{Client, ClientOptions, Endpoint};
+use carrack_http::{Client, ClientOptions, Endpoint, TokenCache};
 
 /// The provider of the built-in local target.
 pub const LOCAL_PROVIDER: &str = "cloud-run";
@@ -15,7 +15,7 @@ pub const LOCAL_REGION: &str = "us-central1";
 #[derive(Clone, Debug)]
 pub enum Access {
     /// The cloud itself, with the user's credentials.
-    Cloud,
+    Cloud(Credentials),
     /// A server that stands in for it. Nobody's credentials are looked up, only this token is used.
     Endpoint {
         /// Its address.
@@ -23,6 +23,43 @@ pub enum Access {
         /// Its token.
         token: String,
     },
+}
+
+/// By what a user's credentials are found.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    /// Those of [`credential_variables`] that are set, and the one that `federation` names.
+    pub variables: BTreeMap<String, String>,
+    /// The account to speak for, in place of whoever they are of.
+    pub impersonate: Option<String>,
+    /// How a CI's own token is exchanged.
+    pub federation: Option<Federation>,
+}
+
+/// Values are tokens and keys.
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("variables", &self.variables.keys()).finish_non_exhaustive()
+    }
+}
+
+/// How a CI's own token is exchanged for the cloud's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Federation {
+    /// The cloud's name for whoever vouches.
+    pub provider: String,
+    /// The account to speak for; `None` = the federated identity itself.
+    pub service_account: Option<String>,
+    /// The variable that holds the CI's token, where there is no server to ask for one.
+    pub variable: String,
+}
+
+/// The variables that the clouds' credentials are found by.
+pub fn credential_variables() -> &'static [&'static str] {
+    #[cfg(feature = "gcp")]
+    return carrack_gcp::auth::VARIABLES;
+    #[cfg(not(feature = "gcp"))]
+    &[]
 }
 
 /// A place to deploy to.
@@ -34,6 +71,8 @@ pub struct Place {
     pub scope: String,
     /// Region or location.
     pub region: String,
+    /// How the file has a CI log in there.
+    pub federation: Option<crate::config::Federation>,
 }
 
 /// A provider, and the HTTP client that it uses.
@@ -43,6 +82,8 @@ pub struct Connection {
     pub provider: Arc<dyn Provider>,
     /// For registries.
     pub http: Client,
+    /// Whose requests they are.
+    pub credentials: TokenCache,
 }
 
 /// What a provider can do, without any connection.
@@ -57,22 +98,34 @@ pub fn capabilities(provider: &ProviderId) -> Result<Capabilities> {
 /// Binds a provider to its place. No request is sent.
 pub fn connect(place: &Place, access: &Access) -> Result<Connection> {
     let endpoint = match access {
-        Access::Cloud => None,
+        Access::Cloud(_) => None,
         Access::Endpoint { endpoint, .. } => Some(endpoint.clone()),
     };
     let http = Client::new(ClientOptions { endpoint, ..ClientOptions::default() })?;
-    let provider: Arc<dyn Provider> = match place.provider.0.as_str() {
+    match place.provider.0.as_str() {
         #[cfg(feature = "gcp")]
         carrack_gcp::ID => {
-            let token = match access {
-                Access::Cloud => carrack_gcp::auth::application_default(),
+            let credentials = match access {
+                Access::Cloud(credentials) => carrack_gcp::auth::choose(surroundings(credentials), http.clone()),
                 Access::Endpoint { token, .. } => carrack_gcp::auth::given(token, Some("local".to_owned())),
             };
-            Arc::new(carrack_gcp::CloudRun::new(&place.scope, &place.region, http.clone(), token))
+            let provider = carrack_gcp::CloudRun::new(&place.scope, &place.region, http.clone(), credentials.clone());
+            Ok(Connection { provider: Arc::new(provider), http, credentials })
         }
-        _ => return Err(unknown(&place.provider)),
-    };
-    Ok(Connection { provider, http })
+        _ => Err(unknown(&place.provider)),
+    }
+}
+
+#[cfg(feature = "gcp")]
+fn surroundings(credentials: &Credentials) -> carrack_gcp::auth::Surroundings {
+    let Credentials { variables, impersonate, federation } = credentials.clone();
+    carrack_gcp::auth::Surroundings {
+        variables,
+        impersonate,
+        federation: federation.map(|Federation { provider, service_account, variable }| {
+            carrack_gcp::auth::Federation { provider, service_account, variable }
+        }),
+    }
 }
 
 fn unknown(provider: &ProviderId) -> Error {

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, builder::styling};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    commands::{build, check, completions, deploy, destroy, explain, init, logs, plan, push, schema, status},
+    commands::{auth, build, check, completions, deploy, destroy, explain, init, logs, plan, push, schema, status},
     error::Failure,
     session::Session,
     settings::{Environment, Format},
@@ -53,6 +53,9 @@ struct Common {
     /// Use the local cloud: the same target and code, with no account
     #[arg(long, global = true)]
     local: bool,
+    /// Speak for this service account; `A,B` for B by way of A
+    #[arg(long, value_name = "EMAIL", global = true)]
+    impersonate: Option<String>,
     /// How results are printed
     #[arg(long, value_enum, default_value_t = Format::Human, global = true)]
     format: Format,
@@ -91,6 +94,8 @@ enum Command {
     Status(status::Options),
     /// Print the service's log lines
     Logs(logs::Options),
+    /// Show whose credentials are used
+    Auth(auth::Options),
     /// Remove the service
     Destroy(destroy::Options),
     /// Run, stop and look into the local cloud
@@ -147,6 +152,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Deploy(options) => deploy::run(session, options).await,
         Command::Status(options) => status::run(session, options).await,
         Command::Logs(options) => logs::run(session, options).await,
+        Command::Auth(options) => auth::run(session, options).await,
         Command::Destroy(options) => destroy::run(session, options).await,
         #[cfg(all(feature = "local", target_os = "linux"))]
         Command::Emulator(options) => commands::emulator::run(session, options).await,

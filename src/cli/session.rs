@@ -10,7 +10,7 @@ use carrack_core::{
     event::Ctx,
     plan::ResourceRef,
     receipt::Stamp,
-    spec::{ImageRef, ProviderId},
+    spec::{ImageRef, ProviderId, ServiceRef},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -25,7 +25,7 @@ use super::{
     ui::{self, Ui},
 };
 use crate::{
-    config::{BuildConfig, Diagnostics, ImageSource, Loaded, Resolved, SCRATCH, Source, load},
+    config::{BuildConfig, Diagnostics, Federation, ImageSource, Loaded, Resolved, SCRATCH, Source, load},
     image::{self, Base, BuildSpec, DockerConfig, DockerfileSpec, FileCopy, Platform, Recipe},
     ops::{
         deploy::{Image, Request},
@@ -139,11 +139,13 @@ impl Session {
                 provider: target.provider.clone(),
                 scope: target.project.clone(),
                 region: target.region.clone(),
+                federation: target.federation.clone(),
             },
             None => Place {
                 provider: ProviderId(LOCAL_PROVIDER.into()),
                 scope: LOCAL_PROJECT.into(),
                 region: LOCAL_REGION.into(),
+                federation: None,
             },
         };
         let project = Project { loaded, resolved, target, place };
@@ -177,6 +179,31 @@ impl Session {
         }
     }
 
+    /// The file's place; where there is no file, one that only credentials are asked for.
+    pub(super) fn place_or_default(&self) -> Result<Place, Failure> {
+        if self.common.target.is_some() || self.common.file.exists() {
+            return Ok(self.project()?.place);
+        }
+        Ok(Place {
+            provider: ProviderId(LOCAL_PROVIDER.into()),
+            scope: LOCAL_PROJECT.into(),
+            region: LOCAL_REGION.into(),
+            federation: None,
+        })
+    }
+
+    /// How the file has a CI log in to where a saved plan goes. A plan needs no file, so a missing one is no error.
+    pub(super) fn federation_of(&self, planned: &ServiceRef) -> Option<Federation> {
+        let loaded = self.load().ok()?;
+        let names: Vec<String> = loaded.target_names().into_iter().map(str::to_owned).collect();
+        names.iter().find_map(|name| {
+            let target = loaded.resolve(Some(name)).ok()?.target?;
+            let same = (&target.provider, &target.project, &target.region)
+                == (&planned.provider, &planned.scope, &planned.region);
+            target.federation.filter(|_| same)
+        })
+    }
+
     /// The provider of a place. Starts the local cloud under `--local` when none runs.
     pub(super) async fn connect(&self, place: &Place) -> Result<Connection> {
         let access = if self.common.local {
@@ -185,7 +212,8 @@ impl Session {
             endpoint
         } else {
             self.environment.check_proxies()?;
-            Access::Cloud
+            let impersonate = self.common.impersonate.as_deref();
+            Access::Cloud(self.environment.credentials(impersonate, place.federation.as_ref())?)
         };
         connect(place, &access)
     }

@@ -10,7 +10,10 @@ use carrack_core::{Error, ErrorKind, Result};
 use carrack_http::Endpoint;
 use clap::ValueEnum;
 
-use crate::registry::Access;
+use crate::{
+    config,
+    registry::{Access, Credentials, Federation, credential_variables},
+};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -90,6 +93,42 @@ impl Environment {
             }
         }
         Ok(())
+    }
+
+    /// By what the user's credentials are found: flags before variables before the file.
+    pub(super) fn credentials(
+        &self,
+        impersonate: Option<&str>,
+        in_file: Option<&config::Federation>,
+    ) -> Result<Credentials> {
+        let federation = self.federation(in_file)?;
+        let names = credential_variables().iter().copied();
+        let names = names.chain(federation.as_ref().map(|federation| federation.variable.as_str()));
+        Ok(Credentials {
+            variables: names.filter_map(|name| Some((name.to_owned(), self.get(name)?.to_owned()))).collect(),
+            impersonate: impersonate.or_else(|| self.get("CARRACK_IMPERSONATE")).map(str::to_owned),
+            federation,
+        })
+    }
+
+    /// `CARRACK_FEDERATION_PROVIDER`, `CARRACK_FEDERATION_ACCOUNT` and `CARRACK_ID_TOKEN_VARIABLE`, over the file's.
+    fn federation(&self, in_file: Option<&config::Federation>) -> Result<Option<Federation>> {
+        let (provider, account) = ("CARRACK_FEDERATION_PROVIDER", "CARRACK_FEDERATION_ACCOUNT");
+        let given = |name: &str, check: fn(&str) -> Result<(), String>| match self.get(name) {
+            Some(text) => match check(text) {
+                Ok(()) => Ok(Some(text.to_owned())),
+                Err(why) => Err(Error::new(ErrorKind::Usage, format!("{name}: {why}"))),
+            },
+            None => Ok(None),
+        };
+        let provider = given(provider, config::check_federation_provider)?;
+        let service_account = given(account, config::check_service_account)?;
+        let Some(provider) = provider.or_else(|| Some(in_file?.provider.clone())) else { return Ok(None) };
+        Ok(Some(Federation {
+            provider,
+            service_account: service_account.or_else(|| in_file?.service_account.clone()),
+            variable: self.get("CARRACK_ID_TOKEN_VARIABLE").unwrap_or("CARRACK_ID_TOKEN").to_owned(),
+        }))
     }
 
     /// Docker's own file of credentials: <https://docs.docker.com/reference/cli/docker/#configuration-files>.

@@ -27,7 +27,17 @@ mod tests;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use load::{Loaded, Source, load};
-pub use resolve::{BuildConfig, BuildFile, DockerfileConfig, ImageSource, Resolved, Target};
+pub use resolve::{BuildConfig, BuildFile, DockerfileConfig, Federation, ImageSource, Resolved, Target};
 pub use schema::json_schema;
 pub use template::{TemplateOptions, template};
 pub use values::SCRATCH;
+
+/// The file's rule for `federation.provider`, for where it comes from elsewhere; the error is a sentence.
+pub fn check_federation_provider(text: &str) -> Result<(), String> {
+    names::federation_provider(text).map_err(read::Invalid::into_text)
+}
+
+/// The file's rule for a service account, for where it comes from elsewhere; the error is a sentence.
+pub fn check_service_account(text: &str) -> Result<(), String> {
+    names::service_account(text).map_err(read::Invalid::into_text)
+}

@@ -229,6 +229,29 @@ pub(crate) fn service_account(text: &str) -> Result<(), Invalid> {
         .hint("write its email address: \"NAME@PROJECT.iam.gserviceaccount.com\""))
 }
 
+/// `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`; its token service takes no project
+/// by its id: <https://cloud.google.com/iam/docs/workload-identity-federation-with-deployment-pipelines>.
+pub(crate) fn federation_provider(text: &str) -> Result<(), Invalid> {
+    let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let invalid = Invalid::new(format!("invalid federation provider `{text}`"));
+    match text.split('/').collect::<Vec<_>>()[..] {
+        ["projects", project, "locations", "global", "workloadIdentityPools", pool, "providers", provider]
+            if plain(pool) && plain(provider) =>
+        {
+            if !project.is_empty() && project.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Ok(());
+            }
+            Err(invalid
+                .label("the project must be its number")
+                .hint(format!("ask for it: `gcloud projects describe {project} --format='value(projectNumber)'`")))
+        }
+        _ => {
+            Err(invalid
+                .hint("write \"projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER\""))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,6 +334,9 @@ mod tests {
         check(target, &["prod", "prod-1", "1"], &["", "a.b", "-a", "ä"]);
         check(project, &["my-project", "example.com:p", "1234"], &["", "My Project", "a/b", "-a", "a-"]);
         check(region, &["us-central1"], &["", "US", "a/b", "1"]);
+        let provider = "projects/12/locations/global/workloadIdentityPools/ci/providers/github";
+        let others = ["", "github", &provider.replace("12", "my-project"), &provider.replace("ci", "")];
+        check(federation_provider, &[provider], &others);
         check(service_account, &["a@b.iam.gserviceaccount.com"], &["", "a", "@b", "a@b@c", "a b@c"]);
     }
 }

@@ -40,6 +40,12 @@ impl Invalid {
         self
     }
 
+    /// As a sentence, with no place to point at.
+    pub(crate) fn into_text(self) -> String {
+        let Self { message, label, hints } = self;
+        std::iter::once(message).chain(label).chain(hints).collect::<Vec<_>>().join("; ")
+    }
+
     pub(crate) fn at(self, span: &Span) -> Problem {
         let problem = Problem::new(span, self.message).hints(self.hints);
         match self.label {

@@ -101,6 +101,17 @@ pub struct Target {
     pub region: String,
     /// Where built images are pushed.
     pub repository: Option<String>,
+    /// How a CI logs in.
+    pub federation: Option<Federation>,
+}
+
+/// How a CI's own token is exchanged for the cloud's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Federation {
+    /// Who vouches for the CI, by the cloud's name.
+    pub provider: String,
+    /// The account that it then speaks for.
+    pub service_account: Option<String>,
 }
 
 /// Lays the target over the neutral part.
@@ -124,6 +135,10 @@ pub(crate) fn resolve(file: &File, target: Option<(&str, &schema::Target)>, dire
             project: target.project.value.0.clone(),
             region: target.region.value.0.clone(),
             repository: target.repository.as_ref().map(|at| at.value.0.clone()),
+            federation: target.federation.as_ref().map(|at| Federation {
+                provider: at.value.provider.value.0.clone(),
+                service_account: at.value.service_account.as_ref().map(|at| at.value.0.clone()),
+            }),
         }),
     }
 }

@@ -9,8 +9,8 @@ use super::{
     read::{At, Entries, Read, section},
     rules,
     values::{
-        Base, Command, EnvText, HttpPath, ImageFile, ImageName, KeyedTable, LabelKey, LabelValue, LocalPath, Project,
-        Region, Repository, ServiceAccount, ServiceVariable, SomeText, TargetName, Variable,
+        Base, Command, EnvText, FederationProvider, HttpPath, ImageFile, ImageName, KeyedTable, LabelKey, LabelValue,
+        LocalPath, Project, Region, Repository, ServiceAccount, ServiceVariable, SomeText, TargetName, Variable,
     },
 };
 
@@ -201,6 +201,8 @@ section! {
         service_account: optional ServiceAccount,
         /// Where built images are pushed: HOST/PATH.
         repository: optional Repository,
+        /// How a CI logs in, without a key.
+        federation: optional Federation,
         /// Overrides keys of [service].
         service: optional ServiceOverride,
         /// Overrides [image].
@@ -215,6 +217,16 @@ section! {
         scaling: optional Scaling,
         /// Overrides health checks of [health], each as a whole.
         health: optional Health,
+    }
+}
+
+section! {
+    /// `[targets.NAME.federation]`
+    Federation {
+        /// Who vouches for the CI: projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER.
+        provider: required FederationProvider,
+        /// The account that the CI then speaks for, by its email address. Default: the federated identity itself.
+        service_account: optional ServiceAccount,
     }
 }
 

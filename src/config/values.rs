@@ -62,6 +62,7 @@ text_value! {
     Project by names::project, { "type": "string", "minLength": 1 };
     Region by names::region, { "type": "string", "pattern": "^[a-z][a-z0-9-]*$" };
     ServiceAccount by names::service_account, { "type": "string", "pattern": "@" };
+    FederationProvider by names::federation_provider, { "type": "string", "pattern": "^projects/[0-9]+/locations/global/workloadIdentityPools/[^/]+/providers/[^/]+$" };
     Repository by names::repository, { "type": "string", "pattern": "/" };
     KeyedTable by keyed_table, { "enum": KEYED_TABLES };
     Base by base, { "type": "string", "minLength": 1 };

@@ -11,7 +11,7 @@ use carrack_core::{
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     permission::{Held, Need, PermissionTable},
     plan::{self, Intent, Plan, Step},
-    provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
+    provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry},
     run::run,
     secret::SecretStore,
     spec::{EnvValue, ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
@@ -73,6 +73,9 @@ impl Provider for Contested {
     }
     fn plan(&self, service: &ServiceName, intent: &Intent, observed: &Observed) -> Result<Plan> {
         self.memory.plan(service, intent, observed)
+    }
+    async fn invocation(&self, cx: &Ctx, url: &str) -> Result<Invocation> {
+        self.memory.invocation(cx, url).await
     }
     fn registry(&self) -> &dyn Registry {
         self.memory.registry()

@@ -143,7 +143,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     Ok(report)
 }
 
-/// Asks the service itself, when anyone may.
+/// Asks the service itself.
 async fn verified(
     cx: &Ctx,
     provider: &dyn Provider,
@@ -152,13 +152,8 @@ async fn verified(
     opened: bool,
 ) -> Result<Option<verify::Probe>> {
     let Some(url) = &report.url else { return Ok(None) };
-    if !public {
-        let message = "not probed: the service is private; `public = true` under [service] opens it".to_owned();
-        cx.events.emit(Event::Note { message });
-        return Ok(None);
-    }
-    match verify::probe(cx, url, opened).await {
-        Ok(probe) => Ok(Some(probe)),
+    match verify::verify(cx, provider, url, public, opened).await {
+        Ok(probe) => Ok(probe),
         Err(error) => {
             let revision = report.revision.as_ref().map_or("the newest revision", |revision| revision.0.as_str());
             let error = error.hint(format!(

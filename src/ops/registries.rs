@@ -101,7 +101,12 @@ mod tests {
     use crate::registry::{Access, LOCAL_PROVIDER, Place, connect};
 
     fn registries(access: &Access, docker: DockerConfig) -> Registries {
-        let place = Place { provider: ProviderId(LOCAL_PROVIDER.into()), scope: "p".into(), region: "r".into() };
+        let place = Place {
+            provider: ProviderId(LOCAL_PROVIDER.into()),
+            scope: "p".into(),
+            region: "r".into(),
+            federation: None,
+        };
         let connection = connect(&place, access).expect("connected");
         Registries::new(connection.provider, connection.http, docker)
     }

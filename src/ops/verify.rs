@@ -5,10 +5,14 @@ use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event, Phase},
     poll::{Poll, PollPolicy, poll_until},
+    provider::{Invocation, Provider},
     retry::RetryPolicy,
 };
-use carrack_http::{Client, ClientOptions, Request};
-use reqwest::Method;
+use carrack_http::{Client, ClientOptions, Request, endpoint::is_loopback};
+use reqwest::{
+    Method, Url,
+    header::{HeaderName, HeaderValue},
+};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -25,16 +29,49 @@ pub struct Probe {
     pub elapsed: Duration,
 }
 
+/// Asks the service itself. A private one is asked as whoever deploys, where that can be; else it is said why not.
+pub async fn verify(cx: &Ctx, provider: &dyn Provider, url: &str, public: bool, opened: bool) -> Result<Option<Probe>> {
+    if public {
+        return probe(cx, url, opened, None).await.map(Some);
+    }
+    let not_probed = |why: String| {
+        let message = format!("not probed: the service is private, and {why}");
+        cx.events.emit(Event::Note { message });
+        Ok(None)
+    };
+    if !Url::parse(url).is_ok_and(|url| url.scheme() == "https" || is_loopback(&url)) {
+        return not_probed(format!("a token is not sent to {url} in the open"));
+    }
+    let invocation = match provider.invocation(cx, url).await {
+        Ok(invocation) => invocation,
+        Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+        // The deploy is done, and this is no fault of it.
+        Err(error) => return not_probed(error.to_string()),
+    };
+    let probe = probe(cx, url, opened, Some(&invocation)).await?;
+    if matches!(probe.status, 401 | 403) {
+        let who = invocation.principal.as_deref().unwrap_or("whoever deploys");
+        return not_probed(format!("it answers {} to {who}, who may not call it", probe.status));
+    }
+    Ok(Some(probe))
+}
+
 /// Asks the URL until it answers below 500. Goes past any endpoint override: this is the service, not the cloud.
 /// `opened` says that public access is new, which takes a moment to be known everywhere.
-pub async fn probe(cx: &Ctx, url: &str, opened: bool) -> Result<Probe> {
+async fn probe(cx: &Ctx, url: &str, opened: bool, invocation: Option<&Invocation>) -> Result<Probe> {
     cx.events.emit(Event::PhaseStarted { phase: Phase::Verify, message: url.to_owned() });
     let once = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
     let http = Client::new(ClientOptions { retry: once, ..ClientOptions::default() })?;
     let ask = || async {
         let started = Instant::now();
-        let request =
+        let mut request =
             Request::new(Method::GET, url).accept(EVERY_STATUS_BELOW_500).timeout(Some(Duration::from_secs(30)));
+        if let Some(Invocation { header, value, .. }) = invocation {
+            let mut value = HeaderValue::from_str(value)
+                .map_err(|_| Error::new(ErrorKind::Unauthenticated, "the ID token has characters that no token has"))?;
+            value.set_sensitive(true);
+            request = request.header(HeaderName::from_static(header), value);
+        }
         let status = http.send(cx, request).await?.status.as_u16();
         Ok::<_, Error>(Probe { status, elapsed: started.elapsed() })
     };

@@ -183,6 +183,7 @@ impl LocalCloud {
             provider: ProviderId(LOCAL_PROVIDER.into()),
             scope: LOCAL_PROJECT.into(),
             region: LOCAL_REGION.into(),
+            federation: None,
         };
         let access = Access::Endpoint { endpoint: Endpoint::parse(&self.endpoint).unwrap(), token: self.token.clone() };
         connect(&place, &access).unwrap().provider

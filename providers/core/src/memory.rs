@@ -23,7 +23,7 @@ use crate::{
     ownership::ownership,
     permission::{Answer, Form, Grant, Held, Members, Need, PermissionTable, Subject, Task},
     plan::{Deploy, FORMAT, Intent, Outcome, Plan, ResourceRef, Risk, Step, Verb},
-    provider::{BoxStream, LogLine, LogQuery, Provider, Registry, RegistryAuth},
+    provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry, RegistryAuth},
     receipt::{self, Receipt},
     secret::SecretStore,
     spec::{EnvValue, ImageRef, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
@@ -241,6 +241,9 @@ impl Provider for Memory {
             return Err(Error::new(ErrorKind::Unhealthy, text).on(ResourceRef::new("revision", id.0)));
         }
         Ok(Outcome { revision: Some(id), url: Some(format!("memory://{name}")), fingerprint })
+    }
+    async fn invocation(&self, _cx: &Ctx, url: &str) -> Result<Invocation> {
+        Err(Error::new(ErrorKind::Unsupported, format!("nothing answers at {url}")))
     }
     fn registry(&self) -> &dyn Registry {
         self

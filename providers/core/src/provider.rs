@@ -64,6 +64,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// not `at` is an error of kind `Conflict`, and nothing is written.
     async fn apply(&self, cx: &Ctx, plan: &Plan, step: &Step, at: &Fingerprint) -> Result<Outcome>;
 
+    /// What lets whoever deploys call a private service at `url`. Idempotent. Who has no such token gets an error that
+    /// says why.
+    async fn invocation(&self, cx: &Ctx, url: &str) -> Result<Invocation>;
+
     /// The registry that this cloud pulls from.
     fn registry(&self) -> &dyn Registry;
 
@@ -96,6 +100,23 @@ pub trait Registry: fmt::Debug + Send + Sync {
 
     /// Makes the repository that holds `image` when it is missing; says whether it is there only now. Idempotent.
     async fn ensure_repository(&self, cx: &Ctx, image: &ImageRef) -> Result<bool>;
+}
+
+/// A header for requests to a private service. Its value is wiped from memory and never shown.
+#[derive(Clone)]
+pub struct Invocation {
+    /// The header's name.
+    pub header: &'static str,
+    /// Its value.
+    pub value: Zeroizing<String>,
+    /// Whom it speaks for, where that is known.
+    pub principal: Option<String>,
+}
+
+impl fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Invocation({}, REDACTED)", self.header)
+    }
 }
 
 /// Name and password for a registry. The password is wiped from memory and never shown.

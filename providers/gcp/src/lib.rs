@@ -40,12 +40,13 @@ use carrack_core::{
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     permission::{Held, Need, PermissionTable},
     plan::{Intent, Outcome, Plan, Step},
-    provider::{BoxStream, LogLine, LogQuery, Provider, Registry},
+    provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry},
     secret::SecretStore,
     spec::{Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef},
 };
 use carrack_http::{Client, TokenCache};
 use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
 
 /// The id of this backend in carrack.toml.
 pub const ID: &str = "cloud-run";
@@ -143,6 +144,16 @@ impl Provider for CloudRun {
     }
     async fn apply(&self, cx: &Ctx, plan: &Plan, step: &Step, at: &Fingerprint) -> Result<Outcome> {
         run::apply::apply(self, cx, plan, step, at).await
+    }
+    /// The application may want its own `Authorization`, so Google's goes beside it:
+    /// <https://cloud.google.com/run/docs/authenticating/service-to-service#acquire-token>
+    async fn invocation(&self, cx: &Ctx, url: &str) -> Result<Invocation> {
+        let token = self.token.id_token(cx, url).await?;
+        Ok(Invocation {
+            header: "x-serverless-authorization",
+            value: Zeroizing::new(format!("Bearer {}", token.value())),
+            principal: self.token.principal().map(str::to_owned),
+        })
     }
     fn registry(&self) -> &dyn Registry {
         self

@@ -98,6 +98,10 @@ impl Client {
         if request.once {
             policy.attempts = 1;
         }
+        if let Some(cache) = &request.token {
+            // Whoever fetches it tries as often as it may; the attempts at this request are not spent on that.
+            bounded(cx, "fetching an access token", cache.token(cx)).await??;
+        }
         let doubt = AtomicBool::new(false);
         let answer = retry(cx, policy, &name, async |number| {
             let error = match self.authorized(cx, &request, &url, number).await {
@@ -171,7 +175,7 @@ impl Client {
                 headers.insert(HOST, host);
             }
         }
-        let client = self.ways.to(&target)?;
+        let client = self.ways.to(&target, request.past_proxies)?;
         let mut builder = client.request(request.method.clone(), target).headers(headers);
         if let Some(timeout) = request.timeout.into_iter().chain(self.patience).min() {
             builder = builder.timeout(timeout);
@@ -298,7 +302,8 @@ fn unanswered(error: reqwest::Error, idempotent: bool, info: RequestInfo) -> Err
     let elsewhere = Url::parse(&info.url).is_ok_and(|url| !is_loopback(&url));
     let mut unanswered = Error::new(kind, message).with_request(info).with_source(error.without_url());
     if !taken && elsewhere {
-        unanswered = unanswered.hint("is this machine online? behind a proxy: `HTTPS_PROXY=http://HOST:PORT carrack …`");
+        unanswered =
+            unanswered.hint("is this machine online? behind a proxy: `HTTPS_PROXY=http://HOST:PORT carrack …`");
     }
     // Whether the server did it is not known.
     if taken { unanswered.uncertain() } else { unanswered }

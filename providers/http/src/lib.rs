@@ -20,4 +20,4 @@ mod ways;
 pub use client::{Client, ClientOptions};
 pub use endpoint::Endpoint;
 pub use request::{Body, Request, Response};
-pub use token::{Token, TokenCache, TokenSource};
+pub use token::{Identity, Token, TokenCache, TokenSource};

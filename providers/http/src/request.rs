@@ -74,6 +74,7 @@ pub struct Request {
     pub(crate) accept: &'static [u16],
     pub(crate) timeout: Option<Duration>,
     pub(crate) once: bool,
+    pub(crate) past_proxies: bool,
     pub(crate) keep: Keep,
 }
 
@@ -93,6 +94,7 @@ impl Request {
             accept: &[],
             timeout: Some(Duration::from_secs(60)),
             once: false,
+            past_proxies: false,
             keep: Keep::Whole { most: usize::MAX },
         }
     }
@@ -138,6 +140,12 @@ impl Request {
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
+        self
+    }
+    /// Goes past any proxy: a server that only this machine reaches.
+    #[must_use]
+    pub fn past_proxies(mut self) -> Self {
+        self.past_proxies = true;
         self
     }
     /// Reads this cloud's error bodies.

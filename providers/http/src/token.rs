@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use carrack_core::{Result, event::Ctx};
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::sync::Mutex;
 
 /// How long before its end a token is fetched anew.
@@ -26,6 +27,10 @@ impl Token {
     pub fn value(&self) -> &str {
         &self.value
     }
+    /// When it ends, where that is known.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
     fn fresh(&self) -> bool {
         self.expires.is_none_or(|end| Timestamp::now().duration_until(end).as_secs() > EARLY.as_secs() as i64)
     }
@@ -37,6 +42,21 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Whose credentials these are, and where they were found. Nothing of it is secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Who the tokens speak for, where that is known.
+    pub principal: Option<String>,
+    /// What they are: `service account key`.
+    pub kind: &'static str,
+    /// The file, variable or server that they come from.
+    pub from: String,
+    /// The project that they belong to, where they say one.
+    pub project: Option<String>,
+    /// Whose own credentials stand behind, when this is another's identity.
+    pub through: Option<Box<Identity>>,
+}
+
 /// Where tokens come from.
 #[async_trait]
 pub trait TokenSource: fmt::Debug + Send + Sync {
@@ -44,6 +64,10 @@ pub trait TokenSource: fmt::Debug + Send + Sync {
     async fn fetch(&self, cx: &Ctx) -> Result<Token>;
     /// Another token in place of one that was refused before its end; `None` when there is only the one.
     async fn renew(&self, cx: &Ctx) -> Result<Option<Token>>;
+    /// A token that says who this is to `audience`: for a private service. It is not kept.
+    async fn id_token(&self, cx: &Ctx, audience: &str) -> Result<Token>;
+    /// Whose credentials these are; finds them when nothing was fetched yet.
+    async fn identity(&self, cx: &Ctx) -> Result<Identity>;
     /// Who the token speaks for, where that is known without asking.
     fn principal(&self) -> Option<&str>;
     /// What to do when its token is refused, with a command to type.
@@ -85,6 +109,16 @@ impl TokenCache {
         Ok(token)
     }
 
+    /// A token that says who this is to `audience`.
+    pub async fn id_token(&self, cx: &Ctx, audience: &str) -> Result<Token> {
+        self.source.id_token(cx, audience).await
+    }
+
+    /// Whose credentials these are.
+    pub async fn identity(&self, cx: &Ctx) -> Result<Identity> {
+        self.source.identity(cx).await
+    }
+
     /// Who the tokens speak for.
     pub fn principal(&self) -> Option<&str> {
         self.source.principal()
@@ -112,6 +146,14 @@ impl TokenSource for FixedToken {
     }
     async fn renew(&self, _cx: &Ctx) -> Result<Option<Token>> {
         Ok(None)
+    }
+    /// A local cloud takes its token for its services too.
+    async fn id_token(&self, _cx: &Ctx, _audience: &str) -> Result<Token> {
+        Ok(self.token.clone())
+    }
+    async fn identity(&self, _cx: &Ctx) -> Result<Identity> {
+        let from = "the local cloud".to_owned();
+        Ok(Identity { principal: self.principal.clone(), kind: "given token", from, ..Identity::default() })
     }
     fn principal(&self) -> Option<&str> {
         self.principal.as_deref()

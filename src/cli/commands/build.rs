@@ -5,7 +5,7 @@ use crate::{
     cli::{error::Failure, session::Session},
     image::{Base, Recipe},
     ops::image::build_image,
-    registry::{Access, connect},
+    registry::{Access, Credentials, connect},
 };
 
 /// Options of `carrack build`.
@@ -22,8 +22,11 @@ pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> R
     let recipe = session.recipe(&project)?;
     let has_base = matches!(&recipe, Recipe::Files(spec) if spec.base != Base::Scratch);
     // Without a base nothing is asked for, so the local cloud need not run.
-    let connection =
-        if has_base { session.connect(&project.place).await? } else { connect(&project.place, &Access::Cloud)? };
+    let connection = if has_base {
+        session.connect(&project.place).await?
+    } else {
+        connect(&project.place, &Access::Cloud(Credentials::default()))?
+    };
     let ways = session.ways(&connection);
     let built = build_image(&session.cx, &ways, &recipe, &session.layout()?)
         .await

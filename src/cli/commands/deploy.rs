@@ -55,7 +55,12 @@ async fn from_file(session: &Session, image: Option<String>) -> Result<Report, F
 async fn saved(session: &Session, path: &std::path::Path) -> Result<Report, Failure> {
     let plan = saved_plan::read(path)?;
     let target = &plan.target;
-    let place = Place { provider: target.provider.clone(), scope: target.scope.clone(), region: target.region.clone() };
+    let place = Place {
+        provider: target.provider.clone(),
+        scope: target.scope.clone(),
+        region: target.region.clone(),
+        federation: session.federation_of(target),
+    };
     let connection = session.connect(&place).await?;
     let prepared = saved_plan::prepare(&session.cx, &*connection.provider, plan).await?;
     Ok(apply(&session.cx, &*connection.provider, &session.ways(&connection), prepared).await?)

@@ -1,4 +1,5 @@
 //! One file a command: its options and `run`.
+pub(super) mod auth;
 pub(super) mod build;
 pub(super) mod check;
 pub(super) mod completions;

@@ -7,16 +7,25 @@ use serde_json::json;
 
 use crate::{
     cli::{error::Failure, session::Session},
-    ops::{dossier::cause_of, observe::missing},
+    ops::{
+        dossier::cause_of,
+        observe::missing,
+        verify::{Probe, verify},
+    },
 };
 
 /// Options of `carrack status`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  carrack status --to prod\n  carrack status --all\n  carrack status --format json")]
+#[command(
+    after_help = "Examples:\n  carrack status --to prod\n  carrack status --all\n  carrack status --probe\n  carrack status --format json"
+)]
 pub(in crate::cli) struct Options {
     /// Every service of the target's project and region
     #[arg(long)]
     all: bool,
+    /// Ask the service itself too, as a deploy does at its end
+    #[arg(long, conflicts_with = "all")]
+    probe: bool,
 }
 
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
@@ -31,22 +40,36 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     let (provider, name, cx) = (&*connection.provider, &project.resolved.name, &session.cx);
     let (observed, revisions) = tokio::try_join!(provider.observe(cx, name), provider.revisions(cx, name))?;
     let Some(live) = observed.service else { return Err(missing(provider, name).into()) };
+    let probe = match (&live.url, options.probe) {
+        (Some(url), true) => verify(cx, provider, url, live.spec.public == Some(true), false).await?,
+        _ => None,
+    };
     let cause = cause_of(cx, provider, name, &live).await;
-    session.data(&table(name.as_str(), &live, cause.as_ref(), &revisions)).await;
+    session.data(&table(name.as_str(), &live, cause.as_ref(), probe.as_ref(), &revisions)).await;
     session.report(json!({
         "service": provider.service_ref(name), "url": live.url, "readiness": live.readiness, "traffic": live.traffic,
         "spec": live.spec, "receipt": live.receipt, "revisions": revisions,
+        "probe": probe,
         "cause": cause.map(|cause| json!({ "code": cause.code, "message": cause.message })),
     }));
     Ok(0)
 }
 
-fn table(name: &str, live: &ObservedService, cause: Option<&Cause>, revisions: &[Revision]) -> String {
+fn table(
+    name: &str,
+    live: &ObservedService,
+    cause: Option<&Cause>,
+    probe: Option<&Probe>,
+    revisions: &[Revision],
+) -> String {
     let mut lines = vec![format!("service   {name}"), format!("state     {}", words(&live.readiness))];
     if let Some(Cause { code, message, .. }) = cause {
         lines.push(format!("cause     {message} [{code}]"));
     }
     lines.push(format!("url       {}", live.url.as_deref().unwrap_or("none")));
+    if let Some(Probe { status, elapsed }) = probe {
+        lines.push(format!("answer    {status} in {} ms", elapsed.as_millis().max(1)));
+    }
     lines.push(format!(
         "public    {}",
         live.spec.public.map_or_else(|| "unknown".to_owned(), |public| public.to_string())

@@ -9,7 +9,7 @@ use carrack_core::{
 };
 
 use super::{loaded, refused_below, try_load};
-use crate::config::{BuildFile, ImageSource, Loaded, Resolved, Target};
+use crate::config::{BuildFile, Federation, ImageSource, Loaded, Resolved, Target};
 
 const FULL: &str = r#"
 [service]
@@ -62,6 +62,8 @@ project = "my-project"
 region = "asia-northeast1"
 service_account = "run-hello@my-project.iam.gserviceaccount.com"
 repository = "asia-northeast1-docker.pkg.dev/my-project/apps"
+federation.provider = "projects/12/locations/global/workloadIdentityPools/ci/providers/github"
+federation.service_account = "deploy@my-project.iam.gserviceaccount.com"
 service = { public = false, args = ["--prod"], exact = ["labels"] }
 env = { LOG_LEVEL = "warn", REGION = "tokyo" }
 labels.stage = "prod"
@@ -155,6 +157,10 @@ fn a_target_is_laid_over_it_entry_by_entry() {
             project: "my-project".to_owned(),
             region: "asia-northeast1".to_owned(),
             repository: Some("asia-northeast1-docker.pkg.dev/my-project/apps".to_owned()),
+            federation: Some(Federation {
+                provider: "projects/12/locations/global/workloadIdentityPools/ci/providers/github".to_owned(),
+                service_account: Some("deploy@my-project.iam.gserviceaccount.com".to_owned()),
+            }),
         }
     );
 }

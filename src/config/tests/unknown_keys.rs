@@ -174,7 +174,7 @@ name = "other"
     8 | [targets.prod.secrets]
       |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`
 
     error: unknown key `cloud-run`
      --> carrack.toml:9:15
@@ -182,7 +182,7 @@ name = "other"
     9 | [targets.prod.cloud-run]
       |               ^^^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`
 
     error: unknown key `resource`
       --> carrack.toml:10:15

@@ -22,7 +22,7 @@ use carrack_core::{
     spec::{EnvValue, ImageRef, ServiceName, ServiceSpec},
 };
 use carrack_gcp::CloudRun;
-use carrack_http::{Client, ClientOptions, Endpoint, Request, Token, TokenCache, TokenSource};
+use carrack_http::{Client, ClientOptions, Endpoint, Identity, Request, Token, TokenCache, TokenSource};
 use reqwest::{
     Method,
     header::{HeaderValue, USER_AGENT},
@@ -69,6 +69,12 @@ impl TokenSource for Renewable {
     }
     async fn renew(&self, _cx: &Ctx) -> Result<Option<Token>> {
         self.new_token().await.map(Some)
+    }
+    async fn id_token(&self, _cx: &Ctx, _audience: &str) -> Result<Token> {
+        self.new_token().await
+    }
+    async fn identity(&self, _cx: &Ctx) -> Result<Identity> {
+        Ok(Identity::default())
     }
     fn principal(&self) -> Option<&str> {
         Some("me@example.com")

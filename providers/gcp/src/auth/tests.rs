@@ -1,0 +1,1 @@
+//! The ways against small servers of their own.
