@@ -1,1 +1,0 @@
-//! The ways against small servers of their own.
