@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, builder::styling};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    commands::{auth, build, check, completions, deploy, destroy, explain, init, logs, plan, push, schema, status},
+    commands::{auth, build, check, completions, deploy, destroy, explain, init, logs, plan, push, schema, secrets, status},
     error::Failure,
     session::Session,
     settings::{Environment, Format},
@@ -25,6 +25,9 @@ const STYLES: styling::Styles = styling::Styles::styled()
     .usage(styling::AnsiColor::Green.on_default().bold())
     .literal(styling::AnsiColor::Cyan.on_default().bold())
     .placeholder(styling::AnsiColor::Cyan.on_default());
+
+/// The file that is read when none is named.
+const FILE: &str = "carrack.toml";
 
 /// One TOML file and one binary that put a container on Cloud Run, and keep it there.
 #[derive(Debug, Parser)]
@@ -45,7 +48,7 @@ struct Cli {
 #[derive(Clone, Debug, Args)]
 struct Common {
     /// The configuration file
-    #[arg(short = 'f', long = "file", value_name = "FILE", default_value = "carrack.toml", global = true)]
+    #[arg(short = 'f', long = "file", value_name = "FILE", default_value = FILE, global = true)]
     file: std::path::PathBuf,
     /// The target, by its name in the file; not needed when there is one
     #[arg(long = "to", value_name = "TARGET", global = true)]
@@ -98,6 +101,8 @@ enum Command {
     Auth(auth::Options),
     /// Remove the service
     Destroy(destroy::Options),
+    /// Set, list and read secrets, and let services read them
+    Secrets(secrets::Options),
     /// Run, stop and look into the local cloud
     #[cfg(all(feature = "local", target_os = "linux"))]
     Emulator(commands::emulator::Options),
@@ -154,6 +159,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Logs(options) => logs::run(session, options).await,
         Command::Auth(options) => auth::run(session, options).await,
         Command::Destroy(options) => destroy::run(session, options).await,
+        Command::Secrets(options) => secrets::run(session, options).await,
         #[cfg(all(feature = "local", target_os = "linux"))]
         Command::Emulator(options) => commands::emulator::run(session, options).await,
         Command::Completions(options) => completions::run(session, options),

@@ -18,7 +18,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Common,
+    Common, FILE,
     error::{self, Failure},
     git,
     settings::{Environment, Format, this_command},
@@ -122,6 +122,11 @@ impl Session {
         })?;
         let environment = &self.environment;
         Ok(load(Source { path, text }, &|name: &str| environment.exact(name))?)
+    }
+
+    /// There is no file by its usual name, and no other was named.
+    pub(super) fn file_is_missing(&self) -> bool {
+        self.common.file == Path::new(FILE) && !self.common.file.exists() && self.common.target.is_none()
     }
 
     /// Reads and checks the file for the one target, or the one that `--to` names. Sends nothing.

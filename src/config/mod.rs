@@ -27,6 +27,8 @@ mod tests;
 
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use load::{Loaded, Source, load};
+pub(crate) use names::{label_key, label_value, project, region, service_account};
+pub(crate) use read::Invalid;
 pub use resolve::{BuildConfig, BuildFile, DockerfileConfig, Federation, ImageSource, Resolved, Target};
 pub use schema::json_schema;
 pub use template::{TemplateOptions, template};

@@ -9,6 +9,7 @@ pub mod image;
 pub mod observe;
 pub mod registries;
 pub mod saved_plan;
+pub mod secrets;
 pub mod verify;
 
 use std::time::Duration;

@@ -98,6 +98,9 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
     /// The longest value, in bytes.
     fn longest(&self) -> usize;
 
+    /// Refuses what can be no secret's name, with kind `ConfigInvalid`. Pure; the calls check it as well.
+    fn check_name(&self, secret: &str) -> Result<()>;
+
     /// Lists the secrets of this place, by name. Idempotent.
     async fn list(&self, cx: &Ctx) -> Result<Vec<Secret>>;
 
@@ -136,6 +139,8 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
     ) -> Result<SecretVersion>;
 
     /// Whether `account` may read the values: `None` is the account that a service runs as by default. Idempotent.
+    ///
+    /// `Ok(false)` is what the policies say that could be read; a grant further up may not be among them.
     async fn reader(&self, cx: &Ctx, secret: &str, account: Option<&str>) -> Result<Reader>;
 
     /// Lets `account` read the values; says whether that is new. Everything else of the policy stays. Idempotent.

@@ -13,4 +13,5 @@ pub(super) mod logs;
 pub(super) mod plan;
 pub(super) mod push;
 pub(super) mod schema;
+pub(super) mod secrets;
 pub(super) mod status;

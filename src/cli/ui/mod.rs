@@ -1,5 +1,6 @@
 //! Consumers of the one event stream: for people, for machines, and for GitHub. stdout is data, stderr everything else.
 mod github;
+mod hidden;
 mod human;
 mod json;
 pub(super) mod markdown;
@@ -10,7 +11,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use carrack_core::event::{Event, EventSink, Events};
+use carrack_core::{
+    Result,
+    event::{Ctx, Event, EventSink, Events},
+    secret::SecretValue,
+};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
@@ -68,6 +73,29 @@ impl Ui {
         if let Err(error) = writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
             let _ = self.broken.set(error.kind());
         }
+    }
+
+    /// Bytes on stdout as they are, without a line break of ours.
+    pub(super) fn bytes(&self, bytes: &[u8]) {
+        let mut stdout = io::stdout().lock();
+        if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+            let _ = self.broken.set(error.kind());
+        }
+    }
+
+    /// Whether stdout is shown to somebody.
+    pub(super) fn shows_out(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Whether stdin is typed at.
+    pub(super) fn types_in(&self) -> bool {
+        io::stdin().is_terminal()
+    }
+
+    /// Asks for what nobody shall see, on the terminal.
+    pub(super) async fn hidden(&self, cx: &Ctx, question: &str) -> Result<SecretValue> {
+        hidden::ask(cx, question).await
     }
 
     /// Why results could not be written, if so. `BrokenPipe`: the reader has what it wanted (`| head`).

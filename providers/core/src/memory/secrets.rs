@@ -71,15 +71,18 @@ fn current(name: &str, given: Option<&str>, etag: Option<&String>) -> Result<()>
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<()> {
-    let good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/".contains(&byte));
-    if good { Ok(()) } else { Err(Error::new(ErrorKind::ConfigInvalid, format!("`{name}` is no name of a secret"))) }
-}
-
 #[async_trait]
 impl SecretStore for Secrets {
     fn longest(&self) -> usize {
         LONGEST
+    }
+
+    fn check_name(&self, secret: &str) -> Result<()> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '/');
+        if !secret.is_empty() && secret.chars().all(allowed) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::ConfigInvalid, format!("`{secret}` is no name of a secret")))
     }
 
     async fn list(&self, _cx: &Ctx) -> Result<Vec<Secret>> {
@@ -87,12 +90,12 @@ impl SecretStore for Secrets {
     }
 
     async fn secret(&self, _cx: &Ctx, secret: &str) -> Result<Option<Secret>> {
-        check_name(secret)?;
+        self.check_name(secret)?;
         Ok(self.store().secrets.get(secret).map(|stored| stored.secret.clone()))
     }
 
     async fn create(&self, _cx: &Ctx, secret: &str, new: &NewSecret) -> Result<Secret> {
-        check_name(secret)?;
+        self.check_name(secret)?;
         let mut store = self.store();
         if store.secrets.contains_key(secret) {
             return Err(refuse(ErrorKind::Conflict, secret, "it exists already"));
@@ -140,7 +143,7 @@ impl SecretStore for Secrets {
     }
 
     async fn version(&self, _cx: &Ctx, secret: &str, version: &str) -> Result<Option<SecretVersion>> {
-        check_name(secret)?;
+        self.check_name(secret)?;
         let store = self.store();
         let Some(found) = store.secrets.get(secret) else { return Ok(None) };
         Ok(found.place(version).map(|place| found.versions[place].0.clone()))

@@ -44,6 +44,9 @@ impl SecretStore for CloudRun {
     fn longest(&self) -> usize {
         LONGEST
     }
+    fn check_name(&self, secret: &str) -> Result<()> {
+        self.secret_name(secret).map(drop)
+    }
     async fn list(&self, cx: &Ctx) -> Result<Vec<Secret>> {
         client::list(self, cx).await
     }
