@@ -24,6 +24,8 @@ use crate::{
 const LONGEST_STALL: Duration = Duration::from_secs(600);
 /// What is read of a refused request's body: a layer of an image, and nobody who sends without an end.
 const LARGEST_DRAIN: u64 = 4 << 30;
+/// What is held of a body to change a byte of it.
+const LARGEST_CHANGED: usize = 256 << 20;
 const LONGEST_DRAIN: Duration = Duration::from_secs(60);
 /// The server drops what it has not sent when a body fails, so that waits until it is sent.
 const FLUSH: Duration = Duration::from_millis(10);
@@ -121,6 +123,19 @@ where
             End::Silence
         }
         Fault::Truncate => truncated(handle(request).await).map_or(End::Cut, End::Answer),
+        Fault::Corrupt => {
+            let (mut parts, body) = handle(request).await.into_parts();
+            // It is sent by its own length.
+            parts.headers.remove(header::TRANSFER_ENCODING);
+            corrupted(body).await.map_or(End::Cut, |body| End::Answer(Response::from_parts(parts, body)))
+        }
+        Fault::CorruptRequest => {
+            let (parts, body) = request.into_parts();
+            match corrupted(body).await {
+                Some(body) => End::Answer(handle(Request::from_parts(parts, body)).await),
+                None => End::Cut,
+            }
+        }
         Fault::Conflict => {
             cloud.google.interfere(subject.path);
             End::Answer(handle(request).await)
@@ -152,6 +167,29 @@ async fn drain(mut body: Body, most: u64, patience: Duration) {
     };
     // The answer goes out all the same.
     let _ = tokio::time::timeout(patience, read).await;
+}
+
+/// The body with another byte in it; `None` when it is too long to be held, or broke off.
+async fn corrupted(body: Body) -> Option<Body> {
+    let mut bytes = axum::body::to_bytes(body, LARGEST_CHANGED).await.ok()?.to_vec();
+    corrupt(&mut bytes);
+    Some(Body::from(bytes))
+}
+
+/// A character of `data` where there is one, so that JSON stays JSON, else a bit in the middle.
+fn corrupt(bytes: &mut [u8]) {
+    const FIELD: &[u8] = b"\"data\":";
+    let field = bytes.windows(FIELD.len()).position(|window| window == FIELD).map(|at| at + FIELD.len());
+    let value = field.and_then(|from| Some(from + bytes[from..].iter().position(|byte| *byte == b'"')? + 1));
+    let middle = bytes.len() / 2;
+    match value.and_then(|at| bytes.get_mut(at)) {
+        Some(first) => *first = if *first == b'A' { b'B' } else { b'A' },
+        None => {
+            if let Some(byte) = bytes.get_mut(middle) {
+                *byte ^= 1;
+            }
+        }
+    }
 }
 
 /// Half of the body, with the length of the whole; `None` when there is no body. Nothing is held back for it: where
@@ -202,6 +240,23 @@ mod tests {
         tokio::time::timeout(PATIENCE, large).await.expect("it stops by its size");
         let slow = drain(endless(["0"]), 1_000, Duration::from_millis(10));
         tokio::time::timeout(PATIENCE, slow).await.expect("it stops by its time");
+    }
+
+    #[test]
+    fn one_byte_is_another() {
+        for (before, after) in [
+            (
+                r#"{"payload": {"data": "QUJD", "dataCrc32c": "1"}}"#,
+                r#"{"payload": {"data": "AUJD", "dataCrc32c": "1"}}"#,
+            ),
+            (r#"{"data":"AAAA"}"#, r#"{"data":"BAAA"}"#),
+            ("0000", "0010"),
+            ("", ""),
+        ] {
+            let mut bytes = before.as_bytes().to_vec();
+            corrupt(&mut bytes);
+            assert_eq!(String::from_utf8_lossy(&bytes), after);
+        }
     }
 
     #[tokio::test]

@@ -91,6 +91,10 @@ pub enum Fault {
     StallAfter,
     /// It is done, and the answer breaks off in the middle of its body; one that has none is not answered at all.
     Truncate,
+    /// It is done, and a byte of the answer's content is another; of a secret's answer one of its value.
+    Corrupt,
+    /// The same, of the request.
+    CorruptRequest,
     /// Somebody else changes the service first, so that the call's version is stale. Only calls that may carry one.
     Conflict,
     /// Accepted, and the operation fails. Only calls that begin one.
@@ -112,6 +116,8 @@ impl Fault {
             Self::Stall => "stall".to_owned(),
             Self::StallAfter => "stall-after".to_owned(),
             Self::Truncate => "truncate".to_owned(),
+            Self::Corrupt => "corrupt".to_owned(),
+            Self::CorruptRequest => "corrupt-request".to_owned(),
             Self::Conflict => "conflict".to_owned(),
             Self::FailedOperation { .. } => "failed-operation".to_owned(),
             Self::ExpiredToken => "expired-token".to_owned(),
@@ -129,6 +135,8 @@ impl FromStr for Fault {
             "stall" => Self::Stall,
             "stall-after" => Self::StallAfter,
             "truncate" => Self::Truncate,
+            "corrupt" => Self::Corrupt,
+            "corrupt-request" => Self::CorruptRequest,
             "conflict" => Self::Conflict,
             "failed-operation" => Self::FailedOperation { message: None },
             "expired-token" => Self::ExpiredToken,
@@ -244,6 +252,8 @@ mod tests {
             "stall",
             "stall-after",
             "truncate",
+            "corrupt",
+            "corrupt-request",
             "conflict",
             "failed-operation",
             "expired-token",

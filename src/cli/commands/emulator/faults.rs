@@ -39,6 +39,8 @@ enum Command {
   stall             do nothing and answer nothing, until the client gives up
   stall-after       do it, then answer nothing
   truncate          do it, and break off in the middle of the answer
+  corrupt           do it, and answer with a byte that is another
+  corrupt-request   change a byte of the request, then do it
   conflict          let somebody else change the service first
   failed-operation  accept it, and let its operation fail
   expired-token     end the token that the call carries
