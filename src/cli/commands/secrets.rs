@@ -80,8 +80,12 @@ struct Where {
 impl Where {
     /// By `--project`, else by the file; with neither, the local cloud's built-in project.
     fn find(session: &Session, project: Option<String>) -> Result<Self, Failure> {
-        let built_in =
-            |scope: String| Place { provider: ProviderId(LOCAL_PROVIDER.into()), scope, region: LOCAL_REGION.into() };
+        let built_in = |scope: String| Place {
+            provider: ProviderId(LOCAL_PROVIDER.into()),
+            scope,
+            region: LOCAL_REGION.into(),
+            federation: None,
+        };
         if let Some(project) = project {
             config::project(&project).map_err(invalid)?;
             return Ok(Self { place: built_in(project), project: None });

@@ -34,7 +34,8 @@ struct Whose {
 
 /// A service account's key file.
 async fn key(State(cloud): State<Arc<Cloud>>, Json(Whose { email, loopback }): Json<Whose>) -> Response {
-    let Some(project) = project_of(&email).or_else(|| email.ends_with(".gserviceaccount.com").then_some("local")) else {
+    let Some(project) = project_of(&email).or_else(|| email.ends_with(".gserviceaccount.com").then_some("local"))
+    else {
         return refuse(&format!("`{email}` is no service account: it is NAME@PROJECT.iam.gserviceaccount.com"));
     };
     match cloud.credentials.new_key(project, &email, &token_uri(&cloud, loopback)).await {

@@ -162,11 +162,7 @@ impl Credentials {
     }
 
     /// `None` when nobody's job asks.
-    pub(super) async fn job_token(
-        &self,
-        authorization: Option<&str>,
-        query: &str,
-    ) -> Result<Option<Value>, Failed> {
+    pub(super) async fn job_token(&self, authorization: Option<&str>, query: &str) -> Result<Option<Value>, Failed> {
         let token = authorization.and_then(iam::token);
         let job = {
             let jobs = self.jobs.0.read().unwrap_or_else(PoisonError::into_inner);

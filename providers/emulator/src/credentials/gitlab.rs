@@ -116,7 +116,9 @@ mod tests {
         assert_eq!((&claims["namespace_path"], &claims["ref_path"]), (&json!("g/s"), &json!("refs/heads/main")));
         let claims = job(json!({ "project": "g/p", "audience": "a", "ref": "v1", "tag": true })).claims();
         assert_eq!(claims["sub"], "project_path:g/p:ref_type:tag:ref:v1");
-        for (project, audience, reference) in [("p", "a", "main"), ("g/", "a", "main"), ("g/p", "", "main"), ("g/p", "a", "refs/heads/x")] {
+        for (project, audience, reference) in
+            [("p", "a", "main"), ("g/", "a", "main"), ("g/p", "", "main"), ("g/p", "a", "refs/heads/x")]
+        {
             assert!(job(json!({ "project": project, "audience": audience, "ref": reference })).check().is_err());
         }
     }

@@ -141,7 +141,9 @@ impl Credentials {
 /// Nobody keeps an answer with a token: <https://www.rfc-editor.org/rfc/rfc6749#section-5.1>
 fn secret(answer: Result<Value, Refusal>) -> Response {
     match answer {
-        Ok(answer) => ([(header::CACHE_CONTROL, "no-cache, no-store, max-age=0, must-revalidate")], Json(answer)).into_response(),
+        Ok(answer) => {
+            ([(header::CACHE_CONTROL, "no-cache, no-store, max-age=0, must-revalidate")], Json(answer)).into_response()
+        }
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -33,7 +33,11 @@ impl Credentials {
             return Err(invalid());
         }
         self.check_chain(call, permission, &email)?;
-        if method == "generateIdToken" { self.generate_id_token(call, &email).await } else { self.generate_access_token(call, email) }
+        if method == "generateIdToken" {
+            self.generate_id_token(call, &email).await
+        } else {
+            self.generate_access_token(call, email)
+        }
     }
 
     /// From the caller over the delegates to the account, each may act as the next.

@@ -86,7 +86,10 @@ mod tests {
         let token = sign(&key, &json!({ "iss": "me", "exp": 5.5, "aud": ["a", "b"] })).expect("a token");
         let read = Unverified::read(&token).expect("a token");
         assert!(read.is_signed_by(key.public()));
-        assert_eq!((read.text("iss"), read.moment("exp"), read.key_id()), (Some("me"), Some(5), Some(&*key.public().id)));
+        assert_eq!(
+            (read.text("iss"), read.moment("exp"), read.key_id()),
+            (Some("me"), Some(5), Some(&*key.public().id))
+        );
         assert_eq!(read.audiences(), ["a", "b"]);
         let (signed, signature) = token.rsplit_once('.').expect("three parts");
         let other = URL_SAFE_NO_PAD.encode(r#"{"iss":"you"}"#);

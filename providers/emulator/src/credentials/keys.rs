@@ -86,12 +86,8 @@ impl Credentials {
     ) -> Result<(Zeroizing<String>, Value), Status> {
         let key = SigningKey::generate().await.map_err(internal)?;
         let file = key_file(&key, project, email, token_uri).map_err(internal)?;
-        let key = Key {
-            public: key.public().clone(),
-            project: project.to_owned(),
-            made: Timestamp::now(),
-            disabled: false,
-        };
+        let key =
+            Key { public: key.public().clone(), project: project.to_owned(), made: Timestamp::now(), disabled: false };
         Ok((file, self.keys.keep(email, key)?))
     }
 

@@ -77,9 +77,7 @@ impl Credentials {
             "instance/service-accounts/default/" if recursive => {
                 json_text(&json!({ "aliases": ["default"], "email": email, "scopes": SCOPES }))
             }
-            "instance/service-accounts/default/" => {
-                text("aliases\nemail\nidentity\nscopes\ntoken\n".to_owned())
-            }
+            "instance/service-accounts/default/" => text("aliases\nemail\nidentity\nscopes\ntoken\n".to_owned()),
             "instance/service-accounts/default/aliases" => text("default\n".to_owned()),
             "instance/service-accounts/default/email" => text(email),
             "instance/service-accounts/default/scopes" => text(format!("{}\n", SCOPES.join("\n"))),
@@ -119,5 +117,6 @@ fn json_text(value: &serde_json::Value) -> Response {
 }
 
 fn missing() -> Response {
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], "Error 404 (Not Found)\n").into_response()
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], "Error 404 (Not Found)\n")
+        .into_response()
 }

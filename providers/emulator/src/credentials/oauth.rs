@@ -30,7 +30,8 @@ const LONGEST: i64 = 60 * 60;
 const TIMES: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim.";
 const SCOPE: &str = "Invalid OAuth scope or ID token audience provided.";
 /// What a login of gcloud's agrees to.
-const AGREED: &str = "https://www.googleapis.com/auth/cloud-platform https://www.googleapis.com/auth/userinfo.email openid";
+const AGREED: &str =
+    "https://www.googleapis.com/auth/cloud-platform https://www.googleapis.com/auth/userinfo.email openid";
 
 impl Credentials {
     /// `own` is the endpoint's address as this request named it.

@@ -118,9 +118,8 @@ impl Credentials {
             "get" => self.pools.entries().get(&name).map(|entry| entry.render(&name)).ok_or_else(not_found),
             "list" => self.list_entries(call, &parent, of_provider.is_some()),
             "patch" => self.patch_entry(call, &name),
-            "delete" => self.change_entry(&name, |entry| {
-                entry.deleted.is_none().then(|| entry.deleted = Some(Timestamp::now()))
-            }),
+            "delete" => self
+                .change_entry(&name, |entry| entry.deleted.is_none().then(|| entry.deleted = Some(Timestamp::now()))),
             "undelete" => self.change_entry(&name, |entry| entry.deleted.take().map(|_| ())),
             "operations.get" => {
                 let id = call.parameters.last().cloned().unwrap_or_default();

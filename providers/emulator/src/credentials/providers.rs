@@ -48,7 +48,8 @@ pub(super) fn read(fields: &Map<String, Value>) -> Result<Provider, Status> {
     }
     let audiences: Vec<_> = oidc.get("allowedAudiences").and_then(Value::as_array).into_iter().flatten().collect();
     let audiences: Vec<_> = audiences.into_iter().filter_map(Value::as_str).map(str::to_owned).collect();
-    if audiences.len() > MOST_AUDIENCES || audiences.iter().any(|audience| audience.chars().count() > LONGEST_AUDIENCE) {
+    if audiences.len() > MOST_AUDIENCES || audiences.iter().any(|audience| audience.chars().count() > LONGEST_AUDIENCE)
+    {
         return Err(invalid("oidc.allowed_audiences has at most 10 values of at most 256 characters."));
     }
     let keys = oidc.get("jwksJson").and_then(Value::as_str).map(keys).transpose()?.unwrap_or_default();
@@ -135,7 +136,8 @@ mod tests {
     #[test]
     fn an_issuer_of_everybodys_needs_a_condition() {
         provider(|_| ()).expect("as Google's guide says");
-        let without = |fields: &mut Value| drop(fields.as_object_mut().map(|fields| fields.remove("attributeCondition")));
+        let without =
+            |fields: &mut Value| drop(fields.as_object_mut().map(|fields| fields.remove("attributeCondition")));
         let refused = provider(without).expect_err("anybody could come");
         assert!(refused.message.starts_with("The attribute condition must reference one of the provider's claims."));
         provider(|fields| fields["attributeCondition"] = json!("true")).expect_err("it says nothing of whose");
@@ -149,9 +151,18 @@ mod tests {
     #[test]
     fn what_cannot_be_one_is_refused() {
         let code = |change: &dyn Fn(&mut Value)| provider(change).expect_err("refused").code;
-        assert_eq!(code(&|fields| fields["attributeMapping"] = json!({ "attribute.a": "assertion.a" })), Code::InvalidArgument);
-        assert_eq!(code(&|fields| fields["attributeMapping"]["attribute.A"] = json!("assertion.a")), Code::InvalidArgument);
-        assert_eq!(code(&|fields| fields["attributeMapping"]["google.groups"] = json!("assertion.a")), Code::Unimplemented);
+        assert_eq!(
+            code(&|fields| fields["attributeMapping"] = json!({ "attribute.a": "assertion.a" })),
+            Code::InvalidArgument
+        );
+        assert_eq!(
+            code(&|fields| fields["attributeMapping"]["attribute.A"] = json!("assertion.a")),
+            Code::InvalidArgument
+        );
+        assert_eq!(
+            code(&|fields| fields["attributeMapping"]["google.groups"] = json!("assertion.a")),
+            Code::Unimplemented
+        );
         assert_eq!(code(&|fields| fields["attributeCondition"] = json!("assertion.")), Code::InvalidArgument);
         assert_eq!(code(&|fields| fields["attributeCondition"] = json!("has(assertion.a)")), Code::Unimplemented);
         assert_eq!(code(&|fields| fields["oidc"]["issuerUri"] = json!("http://a")), Code::InvalidArgument);

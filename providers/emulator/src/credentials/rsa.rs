@@ -5,9 +5,7 @@ use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     rand::SystemRandom,
     rsa::KeySize,
-    signature::{
-        KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents,
-    },
+    signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents},
 };
 use base64::{
     Engine as _,
@@ -48,7 +46,8 @@ impl SigningKey {
     pub(super) fn generate_here() -> Result<Self, Failed> {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| Failed)?;
         let key = pair.public_key();
-        let (n, e) = (key.modulus().big_endian_without_leading_zero(), key.exponent().big_endian_without_leading_zero());
+        let (n, e) =
+            (key.modulus().big_endian_without_leading_zero(), key.exponent().big_endian_without_leading_zero());
         let der: PublicKeyX509Der<'_> = key.as_der().map_err(|_| Failed)?;
         let public = PublicKey { id: id(n), n: n.to_vec(), e: e.to_vec(), der: der.as_ref().to_vec() };
         Ok(Self { pair, public })

@@ -20,8 +20,7 @@ use crate::iam::Member;
 
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-const SUBJECT_TOKENS: [&str; 2] =
-    ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
+const SUBJECT_TOKENS: [&str; 2] = ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
 const HOST: &str = "//iam.googleapis.com/";
 /// How old a subject token may be: <https://cloud.google.com/iam/docs/reference/sts/rest/v1/TopLevel/token>
 const OLDEST: i64 = 24 * 60 * 60;
@@ -33,7 +32,10 @@ impl Credentials {
         let form = Form::read(headers, body, true).await?;
         let grant_type = form.required("grant_type")?;
         if grant_type != EXCHANGE {
-            return Err(Refusal::new("unsupported_grant_type", format!("Invalid value for \"grant_type\": {grant_type}")));
+            return Err(Refusal::new(
+                "unsupported_grant_type",
+                format!("Invalid value for \"grant_type\": {grant_type}"),
+            ));
         }
         expect(&form, "requested_token_type", &[ACCESS_TOKEN])?;
         expect(&form, "subject_token_type", &SUBJECT_TOKENS)?;
@@ -164,7 +166,9 @@ fn federated(provider: &Provider, name: &str, claims: Map<String, Value>) -> Res
         return Err(Refusal::invalid_grant("Could not obtain a value for google.subject from the given credential."));
     }
     if subject.len() > LONGEST_SUBJECT {
-        return Err(Refusal::invalid_request("The size of mapped attribute google.subject exceeds the 127 bytes limit. Either modify your attribute mapping or the incoming assertion to produce a mapped attribute that is less than 127 bytes."));
+        return Err(Refusal::invalid_request(
+            "The size of mapped attribute google.subject exceeds the 127 bytes limit. Either modify your attribute mapping or the incoming assertion to produce a mapped attribute that is less than 127 bytes.",
+        ));
     }
     variables.insert("google".to_owned(), json!({ "subject": subject }));
     variables.insert("attribute".to_owned(), json!(attributes));

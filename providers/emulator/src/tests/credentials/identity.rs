@@ -56,13 +56,19 @@ async fn whoever_signs_publishes_the_key() {
     let (_, google) = get("accounts.google.com", "/.well-known/openid-configuration").await;
     assert_eq!((&google["issuer"], &told["iss"]), (&json!("https://accounts.google.com"), &google["issuer"]));
     let (status, keys) = get("www.googleapis.com", "/oauth2/v3/certs").await;
-    assert_eq!((status, keys["keys"][0]["alg"].as_str(), keys["keys"][0].get("d")), (200, Some("RS256"), None::<&Value>));
+    assert_eq!(
+        (status, keys["keys"][0]["alg"].as_str(), keys["keys"][0].get("d")),
+        (200, Some("RS256"), None::<&Value>)
+    );
     for (host, keys) in [
         ("token.actions.githubusercontent.com", "https://token.actions.githubusercontent.com/.well-known/jwks"),
         ("gitlab.com", "https://gitlab.com/oauth/discovery/keys"),
     ] {
         let (status, found) = get(host, "/.well-known/openid-configuration").await;
-        assert_eq!((status, &found["jwks_uri"], &found["issuer"]), (200, &json!(keys), &json!(format!("https://{host}"))));
+        assert_eq!(
+            (status, &found["jwks_uri"], &found["issuer"]),
+            (200, &json!(keys), &json!(format!("https://{host}")))
+        );
         let (status, found) = get(host, keys.strip_prefix(&format!("https://{host}")).expect("its own")).await;
         assert_eq!((status, found["keys"].as_array().map(Vec::len)), (200, Some(1)));
         assert_eq!(get(host, "/other").await.0, 404);

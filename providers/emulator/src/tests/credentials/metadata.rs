@@ -36,14 +36,17 @@ async fn a_machine_learns_who_it_is() {
             assert_eq!(answer, (200, expected.to_owned()), "{host} {path}");
         }
     }
-    let (status, token) = get(&local, HOST, "/computeMetadata/v1/instance/service-accounts/default/token", flavored()).await;
+    let (status, token) =
+        get(&local, HOST, "/computeMetadata/v1/instance/service-accounts/default/token", flavored()).await;
     let token: serde_json::Value = serde_json::from_str(&token).expect("JSON");
     assert_eq!((status, &token["token_type"], &token["expires_in"]), (200, &json!("Bearer"), &json!(3599)));
-    let path = format!("/computeMetadata/v1/instance/service-accounts/{email}/identity?audience=https%3A%2F%2Fa&format=full");
+    let path =
+        format!("/computeMetadata/v1/instance/service-accounts/{email}/identity?audience=https%3A%2F%2Fa&format=full");
     let (status, token) = get(&local, HOST, &path, flavored()).await;
     let told = claims(&token);
     assert_eq!((status, &told["aud"], &told["email"]), (200, &json!("https://a"), &json!(email)));
-    let (_, whole) = get(&local, HOST, "/computeMetadata/v1/instance/service-accounts/default/?recursive=true", flavored()).await;
+    let (_, whole) =
+        get(&local, HOST, "/computeMetadata/v1/instance/service-accounts/default/?recursive=true", flavored()).await;
     assert!(whole.contains(&email) && whole.contains("cloud-platform"), "{whole}");
     assert_eq!(get(&local, HOST, "/", HeaderMap::new()).await.0, 200, "whoever looks for it");
     assert_eq!(get(&local, "127.0.0.1", "/", flavored()).await.0, 200);
@@ -65,5 +68,8 @@ async fn what_is_forwarded_gets_no_token() {
         assert_eq!(get(&local, HOST, path, flavored()).await.0, status, "{path}");
     }
     let without = "/computeMetadata/v1/instance/service-accounts/default/identity";
-    assert_eq!(get(&local, HOST, without, flavored()).await, (400, "non-empty audience parameter required\n".to_owned()));
+    assert_eq!(
+        get(&local, HOST, without, flavored()).await,
+        (400, "non-empty audience parameter required\n".to_owned())
+    );
 }

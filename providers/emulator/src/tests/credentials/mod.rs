@@ -1,9 +1,7 @@
 //! Tokens from every endpoint that gives one, over loopback.
-mod federation;
 mod identity;
 mod metadata;
 mod oauth;
-mod secrecy;
 
 use aws_lc_rs::{
     rand::SystemRandom,

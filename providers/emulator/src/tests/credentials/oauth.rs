@@ -28,10 +28,15 @@ async fn an_accounts_assertion_gives_its_token() {
     assert_eq!((status, &token["token_type"], &token["expires_in"]), (200, &json!("Bearer"), &json!(3599)));
     let project = request(&local, Method::GET, "cloudresourcemanager.googleapis.com", "/v1/projects/local");
     let (status, refusal) = answer(project.bearer_auth(token["access_token"].as_str().expect("a token"))).await;
-    assert_eq!((status, &refusal["error"]["status"]), (403, &json!("PERMISSION_DENIED")), "known, and nothing by itself");
+    assert_eq!(
+        (status, &refusal["error"]["status"]),
+        (403, &json!("PERMISSION_DENIED")),
+        "known, and nothing by itself"
+    );
 
     let audience = "https://hello.example.com";
-    let (status, token) = exchange(&local, &signed(&key, &assertion(|claims| claims["target_audience"] = json!(audience)))).await;
+    let (status, token) =
+        exchange(&local, &signed(&key, &assertion(|claims| claims["target_audience"] = json!(audience)))).await;
     let told = claims(token["id_token"].as_str().expect("an ID token"));
     assert_eq!((status, &told["aud"], &told["email"]), (200, &json!(audience), &json!(ACCOUNT)));
     assert_eq!(told["iss"], "https://accounts.google.com");
@@ -58,17 +63,32 @@ async fn what_an_assertion_lacks_is_said() {
     let signed = |change: &dyn Fn(&mut Value)| super::signed(&key, &assertion(change));
     let scope = ("invalid_scope", "Invalid OAuth scope or ID token audience provided.");
     for (text, (error, description)) in [
-        (signed(&|claims| claims["iss"] = json!("no@p.iam.gserviceaccount.com")), ("invalid_grant", "Invalid grant: account not found")),
+        (
+            signed(&|claims| claims["iss"] = json!("no@p.iam.gserviceaccount.com")),
+            ("invalid_grant", "Invalid grant: account not found"),
+        ),
         (super::signed(&other, &assertion(|_| ())), ("invalid_grant", "Invalid JWT Signature.")),
         (signed(&|claims| claims["iat"] = json!(now() + 900)), ("invalid_grant", TIMES)),
         (signed(&|claims| claims["exp"] = json!(now() + 7200)), ("invalid_grant", TIMES)),
-        (signed(&|claims| (claims["iat"], claims["exp"]) = (json!(now() - 7200), json!(now() - 3600))), ("invalid_grant", TIMES)),
+        (
+            signed(&|claims| (claims["iat"], claims["exp"]) = (json!(now() - 7200), json!(now() - 3600))),
+            ("invalid_grant", TIMES),
+        ),
         (signed(&|claims| claims["iat"] = Value::Null), ("invalid_grant", TIMES)),
         (signed(&|claims| claims["exp"] = json!(i64::MAX)), ("invalid_grant", TIMES)),
-        (signed(&|claims| claims["aud"] = json!("https://example.com")), ("invalid_grant", "Invalid JWT: Failed audience check.")),
+        (
+            signed(&|claims| claims["aud"] = json!("https://example.com")),
+            ("invalid_grant", "Invalid JWT: Failed audience check."),
+        ),
         (signed(&|claims| claims["scope"] = json!("")), scope),
         (signed(&|claims| claims["scope"] = json!("cloud-platform")), scope),
-        (signed(&|claims| claims["sub"] = json!("me@example.com")), ("unauthorized_client", "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the scopes requested.")),
+        (
+            signed(&|claims| claims["sub"] = json!("me@example.com")),
+            (
+                "unauthorized_client",
+                "Client is unauthorized to retrieve access tokens using this method, or client not authorized for any of the scopes requested.",
+            ),
+        ),
         ("x.y.z".to_owned(), ("invalid_grant", "Invalid JWT: Not a valid JSON web token.")),
     ] {
         assert_eq!(exchange(&local, &text).await, refused(error, description), "{:?}", claims_of(&text));
@@ -95,7 +115,8 @@ async fn a_users_refresh_token_gives_a_token() {
     assert_eq!((&user["type"], user.get("token_uri")), (&json!("authorized_user"), None));
     let text = |name: &str| user[name].as_str().expect("a text");
     let refresh = async |id: &str, secret: &str, token: &str| {
-        let fields = [("grant_type", "refresh_token"), ("client_id", id), ("client_secret", secret), ("refresh_token", token)];
+        let fields =
+            [("grant_type", "refresh_token"), ("client_id", id), ("client_secret", secret), ("refresh_token", token)];
         form(&local, OAUTH, "/token", &fields).await
     };
     let (id, secret, token) = (text("client_id"), text("client_secret"), text("refresh_token"));
@@ -116,7 +137,13 @@ async fn a_users_refresh_token_gives_a_token() {
 async fn keys_are_gone_after_a_reset() {
     let local = Local::start();
     let key = file(&local, "key", json!({ "email": ACCOUNT })).await;
-    local.client.post(format!("{}/reset", local.running.addresses().console)).bearer_auth(&local.token).send().await.expect("an answer");
+    local
+        .client
+        .post(format!("{}/reset", local.running.addresses().console))
+        .bearer_auth(&local.token)
+        .send()
+        .await
+        .expect("an answer");
     let refusal = exchange(&local, &signed(&key, &assertion(|_| ()))).await;
     assert_eq!(refusal, refused("invalid_grant", "Invalid grant: account not found"));
 }

@@ -16,7 +16,10 @@ fn google(asked: &Asked) -> Answer {
     if asked.what == STS {
         return match asked.form("subject_token") == subject {
             true => ok(json!({ "access_token": "federated", "expires_in": 3600, "token_type": "Bearer" })),
-            false => no(400, json!({ "error": "invalid_grant", "error_description": "The audience in ID Token does not match." })),
+            false => no(
+                400,
+                json!({ "error": "invalid_grant", "error_description": "The audience in ID Token does not match." }),
+            ),
         };
     }
     if asked.header("authorization") == "Bearer federated" && asked.what == access {
@@ -89,9 +92,7 @@ async fn github_and_gitlab_say_who_a_job_is_with_nothing_on_the_disk() {
         ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token"),
     ];
     let gitlab = [("GITLAB_CI", "true"), ("CARRACK_ID_TOKEN", subject.as_str())];
-    for (variables, from) in
-        [(with(&github), "GitHub Actions"), (with(&gitlab), "the variable CARRACK_ID_TOKEN")]
-    {
+    for (variables, from) in [(with(&github), "GitHub Actions"), (with(&gitlab), "the variable CARRACK_ID_TOKEN")] {
         let surroundings = Surroundings { federation: Some(federation()), ..variables };
         let (token, cache) = token(surroundings, server.client()).await;
         assert_eq!(token.unwrap().value(), "spoken-for");
@@ -161,22 +162,28 @@ async fn a_fresh_grant_is_waited_for_and_a_missing_one_told() {
     let denied = "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).";
     let denied = move || no(403, json!({ "error": { "code": 403, "message": denied, "status": "PERMISSION_DENIED" } }));
     let server = Server::start(move |asked| match asked.what.contains("late@") {
-        true if asked.body.contains("delegate@") => ok(json!({ "accessToken": "t", "expireTime": "2099-01-01T00:00:00Z" })),
+        true if asked.body.contains("delegate@") => {
+            ok(json!({ "accessToken": "t", "expireTime": "2099-01-01T00:00:00Z" }))
+        }
         _ => denied(),
     });
-    let as_account = |name: &str| Surroundings {
-        impersonate: Some(name.to_owned()),
-        ..with(&[("CARRACK_ACCESS_TOKEN", "mine")])
-    };
+    let as_account =
+        |name: &str| Surroundings { impersonate: Some(name.to_owned()), ..with(&[("CARRACK_ACCESS_TOKEN", "mine")]) };
     let chain = "delegate@a.iam.gserviceaccount.com, late@a.iam.gserviceaccount.com";
     assert_eq!(token(as_account(chain), server.client()).await.0.unwrap().value(), "t");
 
     let (sink, mut events) = EventSink::channel();
     let cx = Ctx { events: sink, ..Ctx::silent() };
-    let error = choose(as_account("never@a.iam.gserviceaccount.com"), server.client()).token(&cx).await.expect_err("never");
+    let error =
+        choose(as_account("never@a.iam.gserviceaccount.com"), server.client()).token(&cx).await.expect_err("never");
     assert_eq!(error.kind().exit_code(), 21);
-    assert_eq!(error.to_string(), "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)");
-    assert!(error.hints()[0].contains("add-iam-policy-binding never@a.iam.gserviceaccount.com --role=roles/iam.serviceAccountTokenCreator"));
+    assert_eq!(
+        error.to_string(),
+        "Permission 'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist)"
+    );
+    assert!(error.hints()[0].contains(
+        "add-iam-policy-binding never@a.iam.gserviceaccount.com --role=roles/iam.serviceAccountTokenCreator"
+    ));
     let mut waits = 0;
     while let Some(event) = events.try_recv() {
         waits += usize::from(matches!(event, Event::Retrying { .. }));
@@ -184,5 +191,8 @@ async fn a_fresh_grant_is_waited_for_and_a_missing_one_told() {
     assert_eq!(waits, 3);
 
     let (error, _) = refused(as_account("not an email/../x"), server.client()).await;
-    assert_eq!((error.kind().exit_code(), error.to_string().as_str()), (2, "`not an email/../x` is no service account to impersonate"));
+    assert_eq!(
+        (error.kind().exit_code(), error.to_string().as_str()),
+        (2, "`not an email/../x` is no service account to impersonate")
+    );
 }

@@ -34,7 +34,10 @@ impl Asked {
 }
 
 fn field(pairs: &str, name: &str) -> String {
-    form_urlencoded::parse(pairs.as_bytes()).find(|(own, _)| own == name).map(|(_, value)| value.into()).unwrap_or_default()
+    form_urlencoded::parse(pairs.as_bytes())
+        .find(|(own, _)| own == name)
+        .map(|(_, value)| value.into())
+        .unwrap_or_default()
 }
 
 /// Status, further headers, body.
