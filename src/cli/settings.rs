@@ -184,7 +184,7 @@ impl Environment {
 #[derive(Clone, Debug, Default)]
 pub(super) struct GitHubStep {
     /// The repository's root.
-    workspace: Option<PathBuf>,
+    pub(in crate::cli) workspace: Option<PathBuf>,
     /// Markdown for the run's page.
     pub(super) summary: Option<PathBuf>,
     /// What later steps read.
