@@ -1,5 +1,4 @@
 //! Tokens from every endpoint that gives one, over loopback.
-mod identity;
 mod metadata;
 mod oauth;
 
@@ -20,9 +19,6 @@ use super::harness::{Local, TOKEN};
 const ACCOUNT: &str = "ci@local.iam.gserviceaccount.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const ASSERTION: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const CREDENTIALS: &str = "iamcredentials.googleapis.com";
-const IAM: &str = "iam.googleapis.com";
-const STS: &str = "sts.googleapis.com";
 const OAUTH: &str = "oauth2.googleapis.com";
 
 fn now() -> i64 {
@@ -40,10 +36,6 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.expect("a text");
     (status, serde_json::from_str(&text).unwrap_or_else(|_| json!(text)))
-}
-
-async fn post(local: &Local, host: &str, path: &str, token: &str, body: Value) -> (u16, Value) {
-    answer(request(local, Method::POST, host, path).bearer_auth(token).json(&body)).await
 }
 
 async fn form(local: &Local, host: &str, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
