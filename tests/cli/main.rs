@@ -11,6 +11,7 @@ mod documented;
 mod environment;
 mod failures;
 mod faults;
+mod identities;
 mod left_behind;
 mod lifecycle;
 mod pushes;

@@ -1,6 +1,8 @@
 //! `carrack emulator …`: the local cloud itself.
+mod credentials;
 mod env;
 mod faults;
+mod identity;
 
 use std::{
     ffi::OsString,
@@ -33,6 +35,8 @@ use crate::cli::{
   carrack emulator faults add 503 --service run --method PATCH
   eval \"$(carrack emulator env)\"
   eval \"$(carrack emulator env --for gcloud)\"
+  carrack emulator key ci@local.iam.gserviceaccount.com --out key.json
+  eval \"$(carrack emulator identity github --repository octo/hello)\"
   carrack emulator stop")]
 pub(in crate::cli) struct Options {
     #[command(subcommand)]
@@ -57,6 +61,12 @@ enum Command {
     Requests,
     /// Let calls go wrong on purpose
     Faults(faults::Options),
+    /// Write a key file of a service account
+    Key(credentials::Key),
+    /// Write the file that a user's login with gcloud leaves
+    Login(credentials::Login),
+    /// Print what a CI gives a job to say who it is
+    Identity(identity::Options),
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +136,9 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         Command::Logs => logs(session)?,
         Command::Requests => requests(session).await?,
         Command::Faults(options) => faults::run(session, options).await?,
+        Command::Key(options) => credentials::key(session, options).await?,
+        Command::Login(options) => credentials::login(session, options).await?,
+        Command::Identity(options) => identity::run(session, options).await?,
     }
     Ok(0)
 }

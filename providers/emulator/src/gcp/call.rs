@@ -53,7 +53,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.query.get(name).is_some_and(|value| value == "true")
+        self.query.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     pub(crate) fn fields(&self) -> Map<String, Value> {

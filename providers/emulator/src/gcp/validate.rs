@@ -86,7 +86,8 @@ fn is_common(document: &Document, name: &str) -> bool {
 
 fn scalar_text(field: &Field, value: &str) -> bool {
     match field.kind.as_deref() {
-        Some("boolean") => matches!(value, "true" | "false"),
+        // gcloud writes them as Python does.
+        Some("boolean") => matches!(value, "true" | "false" | "True" | "False"),
         Some("integer") => value.parse::<i32>().is_ok(),
         _ => field.values.is_empty() || field.values.iter().any(|known| known == value),
     }

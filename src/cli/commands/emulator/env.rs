@@ -175,6 +175,8 @@ fn gcloud(folder: &Path, project: &str, region: &str, address: &str, port: u16) 
     let own = [
         ("CLOUDSDK_CONFIG", folder.display().to_string()),
         ("CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", token_file(folder).display().to_string()),
+        // Once the token is left out and an account activated.
+        ("CLOUDSDK_AUTH_TOKEN_HOST", "http://oauth2.googleapis.com/token".to_owned()),
         ("CLOUDSDK_CORE_PROJECT", project.to_owned()),
         ("CLOUDSDK_RUN_REGION", region.to_owned()),
         ("CLOUDSDK_ARTIFACTS_LOCATION", region.to_owned()),

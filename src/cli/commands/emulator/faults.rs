@@ -187,6 +187,6 @@ async fn clear(session: &mut Session, ids: &[u64]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn unreadable(error: serde_json::Error) -> Error {
+pub(super) fn unreadable(error: serde_json::Error) -> Error {
     Error::new(ErrorKind::Internal, "the local cloud's answer cannot be read").with_source(error)
 }
