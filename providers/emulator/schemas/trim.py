@@ -51,7 +51,33 @@ SERVED = {
         "artifactregistry.projects.locations.operations.get",
     ),
     "logging.v2": ("logging.entries.list",),
-    "cloudresourcemanager.v1": ("cloudresourcemanager.projects.get",),
+    "cloudresourcemanager.v1": (
+        "cloudresourcemanager.projects.get",
+        "cloudresourcemanager.projects.setIamPolicy",
+        "cloudresourcemanager.projects.testIamPermissions",
+    ),
+    "cloudresourcemanager.v3": (
+        "cloudresourcemanager.projects.get",
+        "cloudresourcemanager.projects.setIamPolicy",
+        "cloudresourcemanager.projects.testIamPermissions",
+    ),
+    "iam.v1": (
+        "iam.projects.serviceAccounts.",
+        "iam.projects.roles.",
+        "iam.roles.get",
+        "iam.roles.list",
+        "iam.permissions.queryTestablePermissions",
+        "iam.projects.locations.workloadIdentityPools.create",
+        "iam.projects.locations.workloadIdentityPools.delete",
+        "iam.projects.locations.workloadIdentityPools.get",
+        "iam.projects.locations.workloadIdentityPools.list",
+        "iam.projects.locations.workloadIdentityPools.patch",
+        "iam.projects.locations.workloadIdentityPools.undelete",
+        "iam.projects.locations.workloadIdentityPools.operations.",
+        "iam.projects.locations.workloadIdentityPools.providers.",
+    ),
+    "iamcredentials.v1": ("iamcredentials.projects.serviceAccounts.",),
+    "sts.v1": ("sts.token",),
 }
 # Served by prefix above, and not answered.
 EXCEPT = {
@@ -66,8 +92,20 @@ EXCEPT = {
     "artifactregistry.projects.locations.repositories.packages.versions.patch",
     "cloudresourcemanager.projects.getAncestry",
     "cloudresourcemanager.projects.getEffectiveOrgPolicy",
-    "cloudresourcemanager.projects.getIamPolicy",
     "cloudresourcemanager.projects.getOrgPolicy",
+    "iam.projects.serviceAccounts.signBlob",
+    "iam.projects.serviceAccounts.signJwt",
+    "iam.projects.serviceAccounts.undelete",
+    "iam.projects.serviceAccounts.keys.upload",
+    "iam.projects.locations.workloadIdentityPools.getIamPolicy",
+    "iam.projects.locations.workloadIdentityPools.listAttestationRules",
+    "iam.projects.locations.workloadIdentityPools.providers.keys.create",
+    "iam.projects.locations.workloadIdentityPools.providers.keys.delete",
+    "iam.projects.locations.workloadIdentityPools.providers.keys.get",
+    "iam.projects.locations.workloadIdentityPools.providers.keys.list",
+    "iam.projects.locations.workloadIdentityPools.providers.keys.undelete",
+    "iam.projects.locations.workloadIdentityPools.providers.keys.operations.get",
+    "iamcredentials.projects.serviceAccounts.getAllowedLocations",
 }
 KEPT = ("type", "format", "enum", "$ref", "readOnly")
 

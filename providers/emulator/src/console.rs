@@ -16,10 +16,13 @@ use serde_json::{Value, json};
 use crate::{
     credentials,
     faults::{Fault, FaultRule},
-    iam::{self, Permissions},
+    iam::{self, Member, Permissions},
     server::dispatch::{host, is_loopback},
     state::Cloud,
 };
+
+/// Of principals that no project is said of; `--local` without a target has it too.
+const PROJECT: &str = "local";
 
 pub(crate) fn router(cloud: Arc<Cloud>) -> Router {
     Router::new()
@@ -126,17 +129,36 @@ fn clear(cloud: &Cloud, id: Option<u64>) -> usize {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct NewPrincipal {
     email: String,
-    /// Without, it may do all.
+    /// What it may do in every project. Without these and without roles, it may do all.
     permissions: Option<BTreeSet<String>>,
+    /// Each is one more binding in the policy of `project`.
+    roles: Option<BTreeSet<String>>,
+    project: Option<String>,
     /// Its token ends after this.
     life_seconds: Option<u32>,
 }
 
-async fn add_principal(State(cloud): State<Arc<Cloud>>, Json(new): Json<NewPrincipal>) -> Json<Value> {
-    let permissions = new.permissions.map_or(Permissions::All, Permissions::Only);
-    let life = new.life_seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    let token = cloud.iam.add(new.email, permissions, life);
-    Json(json!({ "token": token }))
+async fn add_principal(State(cloud): State<Arc<Cloud>>, Json(new): Json<NewPrincipal>) -> Response {
+    let NewPrincipal { email, permissions, roles, project, life_seconds } = new;
+    if email.is_empty() || email.contains(|letter: char| letter.is_whitespace() || letter == ':') {
+        return refuse(StatusCode::BAD_REQUEST, &format!("`{email}` is no e-mail address"));
+    }
+    let grants = &cloud.google.grants;
+    if let Some(role) = roles.iter().flatten().find(|role| !grants.knows(role)) {
+        return refuse(StatusCode::BAD_REQUEST, &format!("there is no role `{role}`"));
+    }
+    let permissions = match permissions {
+        Some(permissions) => Permissions::Only(permissions),
+        None if roles.is_some() => Permissions::Only(BTreeSet::new()),
+        None => Permissions::All,
+    };
+    let member = Member::of_email(email.clone());
+    let project = cloud.google.projects.keep(project.as_deref().unwrap_or(PROJECT));
+    for role in roles.iter().flatten() {
+        grants.bind(&project, role, &member);
+    }
+    let life = life_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+    Json(json!({ "token": cloud.iam.add(email, permissions, life) })).into_response()
 }
 
 async fn reset(State(cloud): State<Arc<Cloud>>) -> Response {

@@ -17,7 +17,7 @@ const LONGEST_TEXT: usize = 2 << 10;
 /// Query parameters whose values may be shown, in lower case and without `_`: those of Google's documents and of the
 /// registry. A field of a body may be given by any other name, and a credential too.
 /// <https://cloud.google.com/apis/docs/system-parameters>
-const SHOWN_PARAMETERS: [&str; 62] = [
+const SHOWN_PARAMETERS: [&str; 66] = [
     ".xgafv",
     "account",
     "allowmissing",
@@ -40,6 +40,7 @@ const SHOWN_PARAMETERS: [&str; 62] = [
     "includeuninitialized",
     "instanceid",
     "jobid",
+    "keytypes",
     "kind",
     "labelselector",
     "last",
@@ -58,6 +59,7 @@ const SHOWN_PARAMETERS: [&str; 62] = [
     "parent",
     "prettyprint",
     "propagationpolicy",
+    "publickeytype",
     "quotauser",
     "reason",
     "repositoryid",
@@ -80,6 +82,8 @@ const SHOWN_PARAMETERS: [&str; 62] = [
     "view",
     "watch",
     "workerpoolid",
+    "workloadidentitypoolid",
+    "workloadidentitypoolproviderid",
 ];
 
 #[derive(Clone, Debug, Serialize)]

@@ -14,7 +14,7 @@ use crate::{
         access::RegistryAccess,
         artifact_registry::Repositories,
         face::Face,
-        iam::{Grants, ServiceAccounts},
+        iam::{Authority, Grants, ServiceAccounts},
         logging::Logs,
         operations::Operations,
         project::Projects,
@@ -112,7 +112,7 @@ impl Cloud {
         let logs = Arc::new(Logs::default());
         let projects = Arc::new(Projects::default());
         let repositories = Arc::new(Repositories::default());
-        let secrets = Arc::new(Secrets::default());
+        let secrets = Arc::new(Secrets::new(grants.clone()));
         let parts = run::Parts {
             iam: iam.clone(),
             grants: grants.clone(),
@@ -127,8 +127,21 @@ impl Cloud {
             repositories: repositories.clone(),
             secrets: secrets.clone(),
         };
-        let access =
-            RegistryAccess { iam: iam.clone(), projects: projects.clone(), repositories: repositories.clone() };
+        let access = RegistryAccess {
+            iam: iam.clone(),
+            grants: grants.clone(),
+            projects: projects.clone(),
+            repositories: repositories.clone(),
+        };
+        let (jobs, run) = (Arc::new(run::Jobs::new(parts.clone())), Arc::new(run::Store::new(parts)));
+        let authority = Authority {
+            grants: grants.clone(),
+            accounts: accounts.clone(),
+            run: run.clone(),
+            jobs: jobs.clone(),
+            repositories: repositories.clone(),
+            secrets: secrets.clone(),
+        };
         Ok(Self {
             google: Face {
                 documents: Documents::load()?,
@@ -136,9 +149,10 @@ impl Cloud {
                 grants,
                 accounts,
                 credentials: credentials.clone(),
+                authority,
                 projects,
-                jobs: Arc::new(run::Jobs::new(parts.clone())),
-                run: Arc::new(run::Store::new(parts)),
+                jobs,
+                run,
                 repositories,
                 images: images.clone(),
                 secrets,

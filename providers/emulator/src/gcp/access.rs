@@ -1,7 +1,7 @@
 //! Who may pull and push: Artifact Registry's rules, asked by the registry.
 use std::sync::Arc;
 
-use super::{artifact_registry::Repositories, project::Projects};
+use super::{artifact_registry::Repositories, iam::Grants, project::Projects};
 use crate::{
     iam::{Iam, Principal},
     registry_access::{Access, Action, Denied},
@@ -27,6 +27,7 @@ pub(crate) fn registry_uri(location: &str, project: &str, repository: &str) -> S
 #[derive(Debug)]
 pub(crate) struct RegistryAccess {
     pub(crate) iam: Arc<Iam>,
+    pub(crate) grants: Arc<Grants>,
     pub(crate) projects: Arc<Projects>,
     pub(crate) repositories: Arc<Repositories>,
 }
@@ -46,9 +47,19 @@ impl Access for RegistryAccess {
         let principal = self.iam.authenticate(authorization).map_err(|_| Denied::Unauthenticated)?;
         match repository(&self.projects, name) {
             None if name.is_empty() => Ok(()),
-            Some(repository) if self.repositories.exists(&repository) && may(&principal, action) => Ok(()),
+            Some(repository) if self.may(&principal, action, &repository) => Ok(()),
             repository => Err(Denied::Forbidden { message: refusal(action, &repository.unwrap_or_default()) }),
         }
+    }
+}
+
+impl RegistryAccess {
+    /// Nobody may anything with a repository that is not there.
+    fn may(&self, principal: &Principal, action: Action, repository: &str) -> bool {
+        let project = repository.split('/').nth(1).unwrap_or_default();
+        self.repositories
+            .policy(repository)
+            .is_some_and(|policy| self.grants.may(principal, permission(action), project, Some(&policy)))
     }
 }
 
@@ -80,10 +91,6 @@ fn permission(action: Action) -> &'static str {
     }
 }
 
-fn may(principal: &Principal, action: Action) -> bool {
-    principal.may(permission(action))
-}
-
 /// A missing repository looks as one that is denied.
 fn refusal(action: Action, repository: &str) -> String {
     format!("Permission \"{}\" denied on resource \"{repository}\" (or it may not exist)", permission(action))
@@ -96,6 +103,7 @@ mod tests {
     fn access() -> RegistryAccess {
         RegistryAccess {
             iam: Arc::new(Iam::new("secret".to_owned())),
+            grants: Arc::default(),
             projects: Arc::default(),
             repositories: Arc::default(),
         }

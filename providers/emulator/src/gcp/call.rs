@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
+    iam::{Authority, refuse},
     schema::Documents,
     status::{Code, Status},
 };
@@ -17,6 +18,7 @@ const LARGEST_PAGE: usize = 1_000;
 pub(crate) struct Call<'a> {
     pub(crate) documents: &'a Documents,
     pub(crate) principal: Arc<Principal>,
+    pub(crate) authority: &'a Authority,
     /// `run.googleapis.com`.
     pub(crate) api: &'static str,
     /// `v2`.
@@ -60,22 +62,16 @@ impl Call<'_> {
         self.body.as_object().cloned().unwrap_or_default()
     }
 
+    /// What a call needs beside its method's row, on what is not there yet.
+    pub(crate) fn authorize_new(&self, permission: &str, resource: &str) -> Result<(), Status> {
+        let allowed = self.authority.may_in_parent(&self.principal, permission, resource);
+        if allowed { Ok(()) } else { Err(refuse(self.api, permission, resource)) }
+    }
+
+    /// The same, on what is there.
     pub(crate) fn authorize(&self, permission: &str, resource: &str) -> Result<(), Status> {
-        if self.principal.may(permission) {
-            return Ok(());
-        }
-        let message = match self.api {
-            "artifactregistry.googleapis.com" => format!(
-                "Permission '{permission}' denied on resource '//artifactregistry.googleapis.com/{resource}' (or it may not exist)."
-            ),
-            _ => format!("Permission '{permission}' denied on resource '{resource}' (or resource may not exist)."),
-        };
-        Err(Status::new(Code::PermissionDenied, message).with_detail(json!({
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "IAM_PERMISSION_DENIED",
-            "domain": self.api,
-            "metadata": { "permission": permission, "resource": resource },
-        })))
+        let allowed = self.authority.may(&self.principal, permission, resource);
+        if allowed { Ok(()) } else { Err(refuse(self.api, permission, resource)) }
     }
 }
 

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use super::{
     artifact_registry::{self, Repositories},
     call::{Call, FailOperation, unimplemented},
-    iam::{Grants, ServiceAccounts},
+    iam::{self, Authority, Grants, ServiceAccounts},
     logging::{self, Logs},
-    numbers, permissions,
-    project::{self, Projects},
+    numbers,
+    project::Projects,
     run,
     schema::{Document, Documents, Found, Method},
     secret_manager::{self, Secrets},
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     credentials::Credentials,
-    iam::{Anonymous, Iam, Principal},
+    iam::{Anonymous, Iam, Member, Principal},
     state::Images,
 };
 
@@ -41,6 +41,8 @@ pub(crate) enum Api {
     SecretManager,
     ServiceUsage,
     Iam,
+    IamCredentials,
+    Sts,
     ResourceManager,
     /// A loopback name: whichever has the path.
     Any,
@@ -55,6 +57,8 @@ impl Api {
             "secretmanager.googleapis.com" => Some(Self::SecretManager),
             "serviceusage.googleapis.com" => Some(Self::ServiceUsage),
             "iam.googleapis.com" => Some(Self::Iam),
+            "iamcredentials.googleapis.com" => Some(Self::IamCredentials),
+            "sts.googleapis.com" => Some(Self::Sts),
             "cloudresourcemanager.googleapis.com" => Some(Self::ResourceManager),
             "127.0.0.1" | "localhost" | "[::1]" => Some(Self::Any),
             _ => region(host).map(|_| Self::Run),
@@ -85,6 +89,7 @@ pub(crate) struct Face {
     pub(crate) grants: Arc<Grants>,
     pub(crate) accounts: Arc<ServiceAccounts>,
     pub(crate) credentials: Arc<Credentials>,
+    pub(crate) authority: Authority,
     pub(crate) projects: Arc<Projects>,
     pub(crate) run: Arc<run::Store>,
     pub(crate) jobs: Arc<run::Jobs>,
@@ -125,10 +130,6 @@ impl Face {
     async fn handle(&self, api: Api, host: &str, request: Request<Body>) -> Result<Value, Status> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
-        if permissions::is_asked(api, parts.method.as_str(), path) {
-            let principal = self.authenticate(&parts)?;
-            return permissions::test(&principal, &read(body).await?);
-        }
         let Named { api, document, id, method, mut parameters } = self.find(api, parts.method.as_str(), path)?;
         let principal = self.authenticate(&parts)?;
         let asked = parts.uri.query().unwrap_or_default();
@@ -151,11 +152,13 @@ impl Face {
             return Err(unimplemented());
         }
         let named = parameters.first().cloned();
+        // `-` is the project that a service account's name tells.
+        let named = named.filter(|named| named != "-");
         let project = named.as_deref().map(|named| self.projects.resolve(named)).unwrap_or_default();
         let fail = parts.extensions.get::<FailOperation>().map(|fail| fail.0.clone());
-        let (documents, version) = (&self.documents, document.version.as_str());
-        let call = Call { documents, principal, api, version, project, parameters, query, body, fail };
-        let mut answer = self.dispatch(id, &call).await?;
+        let (documents, authority, version) = (&self.documents, &self.authority, document.version.as_str());
+        let call = Call { documents, principal, authority, api, version, project, parameters, query, body, fail };
+        let mut answer = self.permitted(id, &call).await?;
         // What was made there goes by the name that the project has now.
         if let Some(named) = named.filter(|_| parts.method != http::Method::GET) {
             self.projects.keep(&named);
@@ -166,13 +169,25 @@ impl Face {
         Ok(answer)
     }
 
+    /// What the method's permissions allow, for all methods in one way.
+    async fn permitted(&self, id: &str, call: &Call<'_>) -> Result<Value, Status> {
+        // By a loopback name the path is Artifact Registry's as well.
+        if id == "run.projects.locations.operations.get" && artifact_registry::has_operation(&self.repositories, call) {
+            return artifact_registry::handle(&self.repositories, &*self.images, call, "operations.get").await;
+        }
+        self.authority.check(call, id)?;
+        if let Some(answer) = self.authority.which(call, id) {
+            return answer;
+        }
+        if id.ends_with(".setIamPolicy") {
+            iam::check_policy(&self.grants, call)?;
+        }
+        self.dispatch(id, call).await
+    }
+
     async fn dispatch(&self, id: &str, call: &Call<'_>) -> Result<Value, Status> {
         if (call.api, call.version) == ("run.googleapis.com", "v1") {
             return match id.rsplit('.').nth(1) {
-                // By a loopback name the path is Artifact Registry's as well.
-                Some("operations") if artifact_registry::has_operation(&self.repositories, call) => {
-                    artifact_registry::handle(&self.repositories, &*self.images, call, "operations.get").await
-                }
                 Some("jobs" | "executions" | "tasks") => run::handle_knative_jobs(&self.jobs, call, id),
                 _ => run::handle_knative(&self.run, call, id).await,
             };
@@ -180,8 +195,17 @@ impl Face {
         if id == "serviceusage.services.get" {
             return service_usage::get(call);
         }
-        if id == "cloudresourcemanager.projects.get" {
-            return project::get(call);
+        if let Some(verb) = id.strip_prefix("cloudresourcemanager.projects.") {
+            return iam::handle_project(&self.grants, call, verb);
+        }
+        if let Some(method) = id.strip_prefix("iam.projects.serviceAccounts.keys.") {
+            return self.credentials.handle_key(call, method).await;
+        }
+        if let Some(method) = id.strip_prefix("iam.projects.locations.workloadIdentityPools.") {
+            return self.credentials.handle_pool(call, method);
+        }
+        if id.starts_with("iam.") {
+            return iam::handle(&self.authority, call, id);
         }
         if id == "logging.entries.list" {
             return logging::handle(&self.logs, &self.projects, call);
@@ -192,12 +216,6 @@ impl Face {
         if let Some(method) = id.strip_prefix("secretmanager.projects.secrets.") {
             return secret_manager::handle(&self.secrets, call, method);
         }
-        if let Some(method) = id.strip_prefix("iam.projects.serviceAccounts.keys.") {
-            return self.credentials.handle_key(call, method).await;
-        }
-        if let Some(method) = id.strip_prefix("iam.projects.locations.workloadIdentityPools.") {
-            return self.credentials.handle_pool(call, method);
-        }
         if let Some(method) = id.strip_prefix("iamcredentials.projects.serviceAccounts.") {
             return self.credentials.impersonate(call, method).await;
         }
@@ -206,7 +224,7 @@ impl Face {
             return run::handle_job(&self.jobs, call, method);
         }
         match method.rsplit_once('.') {
-            Some(("services", verb @ ("getIamPolicy" | "setIamPolicy" | "testIamPermissions"))) => {
+            Some(("services", verb @ ("getIamPolicy" | "setIamPolicy"))) => {
                 run::handle_policy(&self.run, call, verb)
             }
             Some(("services", verb)) => run::handle_service(&self.run, call, verb),
@@ -226,6 +244,10 @@ impl Face {
             (Api::Logging, "logging.googleapis.com", &documents.logging),
             (Api::ServiceUsage, "serviceusage.googleapis.com", &documents.service_usage),
             (Api::ResourceManager, "cloudresourcemanager.googleapis.com", &documents.resource_manager),
+            (Api::ResourceManager, "cloudresourcemanager.googleapis.com", &documents.resource_manager_v3),
+            (Api::Iam, "iam.googleapis.com", &documents.iam),
+            (Api::IamCredentials, "iamcredentials.googleapis.com", &documents.iam_credentials),
+            (Api::Sts, "sts.googleapis.com", &documents.sts),
         ];
         let mut known = false;
         for (which, host, document) in all {
@@ -245,7 +267,11 @@ impl Face {
 
     fn authenticate(&self, parts: &Parts) -> Result<Arc<Principal>, Status> {
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        self.iam.authenticate(authorization).map_err(|why| unauthenticated(why, parts))
+        let principal = self.iam.authenticate(authorization).map_err(|why| unauthenticated(why, parts))?;
+        match principal.member() {
+            Member::ServiceAccount(email) if self.accounts.is_disabled(email) => Err(disabled(parts)),
+            _ => Ok(principal),
+        }
     }
 }
 
@@ -266,6 +292,17 @@ fn unauthenticated(why: Anonymous, parts: &Parts) -> Status {
             "ACCESS_TOKEN_EXPIRED",
         ),
     };
+    refused_credential(text, reason, parts)
+}
+
+/// The account behind a token was disabled after it was made:
+/// <https://cloud.google.com/iam/docs/service-accounts-disable-enable>
+fn disabled(parts: &Parts) -> Status {
+    let text = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project.";
+    refused_credential(text, "ACCOUNT_STATE_INVALID", parts)
+}
+
+fn refused_credential(text: &str, reason: &str, parts: &Parts) -> Status {
     Status::new(Code::Unauthenticated, text).with_detail(json!({
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": reason,
@@ -288,6 +325,11 @@ fn root(id: &str) -> &'static str {
         | "run.namespaces.jobs.replaceJob" => "job",
         "secretmanager.projects.secrets.create" | "secretmanager.projects.secrets.patch" => "secret",
         "artifactregistry.projects.locations.repositories.create" => "repository",
+        "iam.projects.roles.patch" => "role",
+        "iam.projects.locations.workloadIdentityPools.create"
+        | "iam.projects.locations.workloadIdentityPools.patch" => "workload_identity_pool",
+        "iam.projects.locations.workloadIdentityPools.providers.create"
+        | "iam.projects.locations.workloadIdentityPools.providers.patch" => "workload_identity_pool_provider",
         _ => "",
     }
 }

@@ -6,7 +6,7 @@
 //! | `schema`, `validate`, `numbers`, `proto` | Google's documents, and requests held against them |
 //! | `run` | Cloud Run: services and jobs, API v2 and v1 |
 //! | `secret_manager`, `artifact_registry`, `logging` | the APIs beside it |
-//! | `service_usage`, `project`, `permissions` | what clients ask before they act |
+//! | `service_usage`, `project` | what clients ask before they act |
 //! | `iam`, `access`, `policy`, `repository_policy` | who may do what |
 //! | `operations`, `status`, `time` | long-running operations, errors, moments |
 pub(crate) mod access;
@@ -17,7 +17,6 @@ pub(crate) mod iam;
 pub(crate) mod logging;
 mod numbers;
 pub(crate) mod operations;
-mod permissions;
 pub(crate) mod policy;
 pub(crate) mod project;
 mod proto;

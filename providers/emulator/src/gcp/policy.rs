@@ -2,10 +2,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use super::{
-    call::Call,
-    status::{Code, Status},
-};
+use super::status::{Code, Status};
 
 /// <https://cloud.google.com/iam/docs/reference/rest/v1/Policy#Binding>
 const MEMBERS: [&str; 10] = [
@@ -26,14 +23,6 @@ pub(crate) fn empty() -> Value {
     json!({ "etag": "ACAB" })
 }
 
-/// The answer to `testIamPermissions`.
-pub(crate) fn held(call: &Call<'_>) -> Value {
-    let asked = call.body["permissions"].as_array().into_iter().flatten();
-    let held: Vec<_> =
-        asked.filter(|name| name.as_str().is_some_and(|name| call.principal.may(name))).cloned().collect();
-    if held.is_empty() { json!({}) } else { json!({ "permissions": held }) }
-}
-
 /// One more member of a role, as somebody's own change of the policy.
 pub(crate) fn bind(policy: &mut Value, role: &str, member: &str) {
     let mut bindings = policy["bindings"].as_array().cloned().unwrap_or_default();
@@ -52,16 +41,6 @@ pub(crate) fn bind(policy: &mut Value, role: &str, member: &str) {
 
 fn new_etag() -> Value {
     json!(STANDARD.encode(fastrand::u64(..).to_be_bytes()))
-}
-
-/// Whether a binding without a condition gives one of `roles` to one of `members`.
-pub(crate) fn gives(policy: &Value, roles: &[&str], members: &[&str]) -> bool {
-    let has = |value: &Value, wanted: &[&str]| value.as_str().is_some_and(|text| wanted.contains(&text));
-    policy["bindings"].as_array().into_iter().flatten().any(|binding| {
-        binding.get("condition").is_none()
-            && has(&binding["role"], roles)
-            && binding["members"].as_array().into_iter().flatten().any(|member| has(member, members))
-    })
 }
 
 /// The new policy, unless its etag is not the current one's.

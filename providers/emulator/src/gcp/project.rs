@@ -7,10 +7,7 @@ use std::{
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{
-    call::Call,
-    status::{Code, Status},
-};
+use super::call::Call;
 
 /// Twelve digits, like Google's. A project that is named by its number has that.
 pub(crate) fn number(project: &str) -> String {
@@ -28,19 +25,16 @@ fn is_number(project: &str) -> bool {
 }
 
 /// <https://cloud.google.com/resource-manager/reference/rest/v1/projects/get>
-pub(crate) fn get(call: &Call<'_>) -> Result<Value, Status> {
-    if !call.principal.may("resourcemanager.projects.get") {
-        return Err(Status::new(Code::PermissionDenied, "The caller does not have permission"));
-    }
+pub(crate) fn get(call: &Call<'_>) -> Value {
     // An id that was said is one, whatever its project goes by.
     let named = call.parameter(0);
     let id = if is_number(&named) { &call.project } else { &named };
-    Ok(json!({
-        "projectId": id,
-        "projectNumber": number(&call.project),
-        "lifecycleState": "ACTIVE",
-        "name": id,
-    }))
+    let number = number(&call.project);
+    match call.version {
+        // https://cloud.google.com/resource-manager/reference/rest/v3/projects
+        "v3" => json!({ "name": format!("projects/{number}"), "projectId": id, "displayName": id, "state": "ACTIVE" }),
+        _ => json!({ "projectId": id, "projectNumber": number, "lifecycleState": "ACTIVE", "name": id }),
+    }
 }
 
 /// By number the name that each project goes by: its id, or the number where something was made by that before anybody

@@ -89,6 +89,10 @@ pub(crate) struct Documents {
     pub(crate) logging: Document,
     pub(crate) service_usage: Document,
     pub(crate) resource_manager: Document,
+    pub(crate) resource_manager_v3: Document,
+    pub(crate) iam: Document,
+    pub(crate) iam_credentials: Document,
+    pub(crate) sts: Document,
 }
 
 impl Documents {
@@ -101,6 +105,10 @@ impl Documents {
             logging: serde_json::from_str(include_str!("../../schemas/logging.v2.json"))?,
             service_usage: serde_json::from_str(include_str!("../../schemas/serviceusage.v1.json"))?,
             resource_manager: serde_json::from_str(include_str!("../../schemas/cloudresourcemanager.v1.json"))?,
+            resource_manager_v3: serde_json::from_str(include_str!("../../schemas/cloudresourcemanager.v3.json"))?,
+            iam: serde_json::from_str(include_str!("../../schemas/iam.v1.json"))?,
+            iam_credentials: serde_json::from_str(include_str!("../../schemas/iamcredentials.v1.json"))?,
+            sts: serde_json::from_str(include_str!("../../schemas/sts.v1.json"))?,
         };
         let mut numbers: BTreeMap<String, Numbers> = serde_json::from_str(include_str!("../../schemas/numbers.json"))?;
         for document in documents.all_mut() {
@@ -110,15 +118,39 @@ impl Documents {
         Ok(documents)
     }
 
-    fn all_mut(&mut self) -> [&mut Document; 7] {
-        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager } = self;
-        [run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager]
+    fn all_mut(&mut self) -> [&mut Document; 11] {
+        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage, .. } = self;
+        let Self { resource_manager, resource_manager_v3, iam, iam_credentials, sts, .. } = self;
+        [
+            run,
+            run_v1,
+            secret_manager,
+            artifact_registry,
+            logging,
+            service_usage,
+            resource_manager,
+            resource_manager_v3,
+            iam,
+            iam_credentials,
+            sts,
+        ]
     }
 
     #[cfg(test)]
-    pub(crate) fn all(&self) -> [&Document; 7] {
-        let Self { run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager } = self;
-        [run, run_v1, secret_manager, artifact_registry, logging, service_usage, resource_manager]
+    pub(crate) fn all(&self) -> [&Document; 11] {
+        [
+            &self.run,
+            &self.run_v1,
+            &self.secret_manager,
+            &self.artifact_registry,
+            &self.logging,
+            &self.service_usage,
+            &self.resource_manager,
+            &self.resource_manager_v3,
+            &self.iam,
+            &self.iam_credentials,
+            &self.sts,
+        ]
     }
 }
 

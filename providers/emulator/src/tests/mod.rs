@@ -12,6 +12,7 @@ mod job_instances;
 mod jobs;
 mod knative;
 mod knative_jobs;
+mod principals;
 mod races;
 mod recording;
 mod refusals;

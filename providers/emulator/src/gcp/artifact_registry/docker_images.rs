@@ -21,7 +21,7 @@ pub(super) async fn handle(
 ) -> Result<Value, Status> {
     match verb {
         "list" => {
-            let found = images::seen(repositories, images, call, "artifactregistry.dockerimages.list")?;
+            let found = images::seen(repositories, images, call)?;
             refuse_unsupported(call, &["orderBy"])?;
             let mut shown = Vec::new();
             for image in &found {
@@ -30,7 +30,7 @@ pub(super) async fn handle(
             page(call, "dockerImages", shown)
         }
         "get" => {
-            let found = images::seen(repositories, images, call, "artifactregistry.dockerimages.get")?;
+            let found = images::seen(repositories, images, call)?;
             // `IMAGE@sha256:…`.
             let id = call.parameter(3);
             let image = found.iter().find(|image| format!("{}@{}", images::package(call, image), image.digest) == id);

@@ -20,15 +20,13 @@ pub(super) fn of(images: &dyn Images, call: &Call<'_>) -> Vec<StoredImage> {
     images.list().into_iter().filter(|image| image.name.starts_with(&prefix(call, image))).collect()
 }
 
-/// The same, of a repository that must be there, for somebody who may see them.
+/// The same, of a repository that must be there.
 pub(super) fn seen(
     repositories: &Repositories,
     images: &dyn Images,
     call: &Call<'_>,
-    permission: &str,
 ) -> Result<Vec<StoredImage>, Status> {
     let repository = name(call);
-    call.authorize(permission, &repository)?;
     if !repositories.exists(&repository) {
         return Err(missing(&repository));
     }

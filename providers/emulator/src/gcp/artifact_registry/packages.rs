@@ -23,7 +23,7 @@ pub(super) fn package(
     call: &Call<'_>,
     verb: &str,
 ) -> Result<Value, Status> {
-    let found = images::seen(repositories, images, call, &format!("artifactregistry.packages.{verb}"))?;
+    let found = images::seen(repositories, images, call)?;
     match verb {
         "list" => {
             refuse_unsupported(call, &["filter", "orderBy"])?;
@@ -50,7 +50,7 @@ pub(super) async fn version(
     call: &Call<'_>,
     verb: &str,
 ) -> Result<Value, Status> {
-    let found = images::seen(repositories, images, call, &format!("artifactregistry.versions.{verb}"))?;
+    let found = images::seen(repositories, images, call)?;
     let found = of_package(call, found)?;
     match verb {
         "list" => {
@@ -85,7 +85,7 @@ pub(super) fn tag(
     call: &Call<'_>,
     verb: &str,
 ) -> Result<Value, Status> {
-    let found = images::seen(repositories, images, call, &format!("artifactregistry.tags.{verb}"))?;
+    let found = images::seen(repositories, images, call)?;
     let found = of_package(call, found)?;
     let all = found.iter().flat_map(|image| image.tags.iter().map(move |tag| (tag, image)));
     let asked = call.parameter(4);

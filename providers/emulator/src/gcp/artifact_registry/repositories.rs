@@ -78,7 +78,6 @@ pub(super) fn handle(
         "create" => create(repositories, call),
         "get" => {
             let name = name(call);
-            call.authorize("artifactregistry.repositories.get", &name)?;
             repositories.lock().get(&name).cloned().ok_or_else(|| missing(&name))
         }
         "list" => list(repositories, call),
@@ -100,7 +99,6 @@ pub(in crate::gcp) fn missing(name: &str) -> Status {
 
 fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, Status> {
     let parent = call.parent();
-    call.authorize("artifactregistry.repositories.create", &parent)?;
     let id = call.query.get("repositoryId").map(String::as_str).unwrap_or_default();
     if !is_name(id) && container_registry(id) != Some(&*call.parameter(1)) {
         return Err(Status::invalid(
@@ -148,7 +146,6 @@ fn create(repositories: &Arc<Repositories>, call: &Call<'_>) -> Result<Value, St
 
 fn list(repositories: &Repositories, call: &Call<'_>) -> Result<Value, Status> {
     let parent = call.parent();
-    call.authorize("artifactregistry.repositories.list", &parent)?;
     refuse_unsupported(call, &["filter", "orderBy"])?;
     let prefix = format!("{parent}/repositories/");
     let found = repositories.lock();
@@ -167,7 +164,6 @@ pub(super) fn refuse_unsupported(call: &Call<'_>, names: &[&str]) -> Result<(), 
 /// With everything in it.
 fn delete(repositories: &Arc<Repositories>, images: &dyn Images, call: &Call<'_>) -> Result<Value, Status> {
     let name = name(call);
-    call.authorize("artifactregistry.repositories.delete", &name)?;
     if let Some(status) = call.fail.as_ref().filter(|_| repositories.exists(&name)) {
         return Ok(repositories.operations.failed(&call.parent(), metadata(), status));
     }

@@ -2,7 +2,7 @@
 //!
 //! An account needs not be made to run a service or to be in a policy: whatever is named is taken.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use super::grants::Grants;
 use crate::{
-    gcp::{policy, status::Status},
+    gcp::{
+        policy,
+        status::{Code, Status},
+    },
     iam::Principal,
 };
 
@@ -38,6 +41,49 @@ impl ServiceAccounts {
         self.kept().made.contains_key(email)
     }
 
+    /// The address of an account that is named by it, or by its number.
+    pub(crate) fn email(&self, named: &str) -> String {
+        let of_number = || {
+            let kept = self.kept();
+            kept.made.iter().find(|(_, account)| account["uniqueId"] == named).map(|(email, _)| email.clone())
+        };
+        let is_number = !named.is_empty() && named.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(of_number).flatten().unwrap_or_else(|| named.to_owned())
+    }
+
+    /// Whether somebody disabled it.
+    pub(crate) fn is_disabled(&self, email: &str) -> bool {
+        self.kept().made.get(email).is_some_and(|account| account["disabled"] == true)
+    }
+
+    pub(super) fn all(&self) -> Vec<Value> {
+        self.kept().made.values().cloned().collect()
+    }
+
+    /// Whether there was none of that name.
+    pub(super) fn insert(&self, email: &str, account: Value) -> bool {
+        match self.kept().made.entry(email.to_owned()) {
+            Entry::Vacant(place) => {
+                place.insert(account);
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+
+    /// Of an account that was made.
+    pub(super) fn change(&self, email: &str, change: impl FnOnce(&mut Value) -> Value) -> Result<Value, Status> {
+        self.kept().made.get_mut(email).map(change).ok_or_else(unknown)
+    }
+
+    /// With its policy.
+    pub(super) fn remove(&self, email: &str) -> Result<(), Status> {
+        let mut kept = self.kept();
+        kept.made.remove(email).ok_or_else(unknown)?;
+        kept.policies.remove(email);
+        Ok(())
+    }
+
     pub(crate) fn policy(&self, email: &str) -> Value {
         self.kept().policies.get(email).cloned().unwrap_or_else(policy::empty)
     }
@@ -62,6 +108,17 @@ impl ServiceAccounts {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unknown() -> Status {
+    Status::new(Code::NotFound, "Unknown service account")
+}
+
+/// <https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/create>
+pub(super) fn is_id(id: &str) -> bool {
+    id.starts_with(|first: char| first.is_ascii_lowercase())
+        && !id.ends_with('-')
+        && id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// The id or the number of the project that an account is of, which its name tells:

@@ -6,7 +6,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::gcp::project;
+use crate::gcp::{project, status::Status};
 
 /// By `projects/NUMBER/roles/ID`, each as an answer shows it.
 #[derive(Debug, Default)]
@@ -21,6 +21,21 @@ impl CustomRoles {
                 && role["stage"] != "DISABLED"
                 && role["includedPermissions"].as_array().is_some_and(|held| held.iter().any(|one| one == permission))
         })
+    }
+
+    pub(super) fn exists(&self, role: &str) -> bool {
+        key(role).is_some_and(|key| self.lock().get(&key).is_some_and(|role| role.get("deleted").is_none()))
+    }
+
+    /// Of a role that is there, deleted ones among them.
+    pub(super) fn change(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Value) -> Result<Value, Status>,
+    ) -> Result<Value, Status> {
+        let mut roles = self.lock();
+        let role = key(name).and_then(|key| roles.get_mut(&key));
+        change(role.ok_or_else(|| super::role_calls::not_found(name))?)
     }
 
     pub(super) fn clear(&self) {

@@ -53,6 +53,11 @@ impl Grants {
         }
     }
 
+    /// Whether there is such a role.
+    pub(crate) fn knows(&self, role: &str) -> bool {
+        Role::of(role).is_some() || self.roles.exists(role)
+    }
+
     /// A project's policy.
     pub(crate) fn project(&self, project: &str) -> Value {
         self.projects().get(&project::number(project)).cloned().unwrap_or_else(policy::empty)

@@ -9,8 +9,8 @@ use crate::{
     router::{Admission, Entry, Owner, Served},
 };
 
-/// Roles with `run.routes.invoke`: <https://cloud.google.com/run/docs/reference/iam/roles>
-const INVOKERS: [&str; 3] = ["roles/run.invoker", "roles/run.servicesInvoker", "roles/run.admin"];
+/// <https://cloud.google.com/run/docs/reference/iam/permissions>
+const INVOKE: &str = "run.routes.invoke";
 
 /// The router's way back to its service; it keeps none alive.
 #[derive(Debug)]
@@ -33,14 +33,16 @@ impl Owner for Gate {
         if hidden || spec["ingress"] == "INGRESS_TRAFFIC_NONE" {
             return Admission::NotFound;
         }
-        let policy = &state.policy;
-        let public = spec["invokerIamDisabled"] == true || invokers(policy).any(|member| member == "allUsers");
+        let (grants, policy) = (&service.parts.grants, &state.policy);
+        let public = spec["invokerIamDisabled"] == true || grants.gives(policy, INVOKE, |member| member == "allUsers");
         match caller(&service, &state, authorization) {
             principal if public => {
                 // The console goes on taking a token that ended before its time.
                 Admission::Admitted { hide_token: matches!(principal, Ok(_) | Err(Anonymous::Expired)) }
             }
-            Ok(principal) if may_invoke(&service, &principal, policy) => Admission::Admitted { hide_token: true },
+            Ok(principal) if grants.may(&principal, INVOKE, &service.key.project, Some(policy)) => {
+                Admission::Admitted { hide_token: true }
+            }
             Err(Anonymous::Unknown | Anonymous::Expired) => Admission::Unauthenticated,
             Ok(_) | Err(Anonymous::Unnamed) => Admission::Forbidden,
         }
@@ -68,18 +70,4 @@ fn audiences(state: &State) -> Vec<String> {
     let custom = state.spec["customAudiences"].as_array().into_iter().flatten();
     let custom = custom.filter_map(Value::as_str).map(str::to_owned);
     state.url().into_iter().flat_map(|url| [format!("{url}/"), url]).chain(custom).collect()
-}
-
-fn may_invoke(service: &Service, principal: &Principal, policy: &Value) -> bool {
-    service.parts.grants.may(principal, "run.routes.invoke", &service.key.project, Some(policy))
-}
-
-/// Conditions are not evaluated, so a conditional binding gives nothing.
-fn invokers(policy: &Value) -> impl Iterator<Item = &str> {
-    let bindings = policy["bindings"].as_array().into_iter().flatten();
-    bindings
-        .filter(|binding| binding.get("condition").is_none())
-        .filter(|binding| binding["role"].as_str().is_some_and(|role| INVOKERS.contains(&role)))
-        .flat_map(|binding| binding["members"].as_array().into_iter().flatten())
-        .filter_map(Value::as_str)
 }

@@ -51,7 +51,7 @@ fn readable(parts: &Parts, own: &str, text: &str, name: &str) -> Result<(), Fail
     let Some(repository) = access::repository(&parts.projects, name) else { return Ok(()) };
     let other = repository.split('/').nth(1).unwrap_or_default();
     let agent = repository_policy::service_agent(&project::number(own));
-    if other == own || repository_policy::agent_may_read(&parts.repositories, &repository, &agent) {
+    if other == own || repository_policy::agent_may_read(&parts.repositories, &parts.grants, &repository, &agent) {
         return Ok(());
     }
     let agent = format!("Google Cloud Run Service Agent {agent}");

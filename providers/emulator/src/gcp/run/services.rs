@@ -1,7 +1,7 @@
 //! `services`: create, get, list, patch, delete.
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     etag, mask,
@@ -13,8 +13,9 @@ use super::{
 use crate::{
     gcp::{
         call::{Call, newest_first, unimplemented},
+        iam::refuse_to_act_as,
         operations::Operations,
-        status::{Code, Status},
+        status::Status,
     },
     router::backend::GRACE,
 };
@@ -56,7 +57,6 @@ fn create(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
         // https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/create
         None => format!("service-{:08x}", fastrand::u32(..)),
     };
-    call.authorize("run.services.create", &key.to_string())?;
     make(store, call, key, call.fields(), call.flag("validateOnly"))
 }
 
@@ -94,14 +94,8 @@ pub(super) fn make(
     update::apply(&service, &mut state, change).inspect_err(|_| store.remove(&service))
 }
 
-pub(super) fn find(store: &Store, call: &Call<'_>, permission: &str) -> Result<Arc<Service>, Status> {
-    let key = call.key();
-    call.authorize(permission, &key.to_string())?;
-    store.find(&key)
-}
-
 fn get(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
-    let service = find(store, call, "run.services.get")?;
+    let service = store.find(&call.key())?;
     let state = service.state();
     Ok(state.render(&service.key))
 }
@@ -110,7 +104,6 @@ fn get(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
 /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/list>
 fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
     let parent = call.parent();
-    call.authorize("run.services.list", &parent)?;
     let services: Vec<_> = store
         .all()
         .into_iter()
@@ -125,12 +118,11 @@ fn list(store: &Store, call: &Call<'_>) -> Result<Value, Status> {
 
 fn patch(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
     let key = call.key();
-    call.authorize("run.services.update", &key.to_string())?;
     let dry = call.flag("validateOnly");
     let service = match store.find(&key) {
         Ok(service) => service,
         Err(_) if call.flag("allowMissing") => {
-            call.authorize("run.services.create", &key.to_string())?;
+            call.authorize_new("run.services.create", &key.to_string())?;
             return make(store, call, key, call.fields(), dry);
         }
         Err(missing) => return Err(missing),
@@ -158,7 +150,8 @@ pub(super) fn change(
     etag::check(wanted.etag, state.version(), &key.service)?;
     let stored = state.spec.as_object().cloned().unwrap_or_default();
     let spec = update::prepare("UpdateServiceRequest", key, fields(&stored)?)?;
-    if spec.get("template") != stored.get("template") {
+    // A new revision runs as the account too.
+    if wanted.force || spec.get("template") != stored.get("template") {
         act_as(call, &spec)?;
     }
     let change = Change { spec, force: wanted.force, by: call.principal.email.clone(), fail: call.fail.clone() };
@@ -176,7 +169,7 @@ fn delete(store: &Arc<Store>, call: &Call<'_>) -> Result<Value, Status> {
 
 /// Answers the operation; its metadata is the service.
 pub(super) fn remove(store: &Arc<Store>, call: &Call<'_>, wanted: &Wanted<'_>) -> Result<Value, Status> {
-    let service = find(store, call, "run.services.delete")?;
+    let service = store.find(&call.key())?;
     let key = service.key.clone();
     let metadata = {
         let mut state = service.state();
@@ -210,23 +203,11 @@ pub(super) fn remove(store: &Arc<Store>, call: &Call<'_>, wanted: &Wanted<'_>) -
     Ok(operation)
 }
 
-/// <https://cloud.google.com/run/docs/reference/iam/permissions>: whoever deploys must be allowed to act as the
-/// account that `spec`'s template runs as.
+/// Whoever deploys must be allowed to act as the account that `spec`'s template runs as:
+/// <https://cloud.google.com/run/docs/reference/iam/roles#additional-configuration>
 pub(super) fn act_as(call: &Call<'_>, spec: &Map<String, Value>) -> Result<(), Status> {
     let account = spec.get("template").and_then(|template| template["serviceAccount"].as_str()).unwrap_or_default();
-    if call.principal.may("iam.serviceAccounts.actAs") {
-        return Ok(());
-    }
-    Err(Status::new(
-        Code::PermissionDenied,
-        format!("Permission 'iam.serviceaccounts.actAs' denied on service account {account} (or it may not exist)."),
-    )
-    .with_detail(json!({
-        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-        "reason": "IAM_PERMISSION_DENIED",
-        "domain": "iam.googleapis.com",
-        "metadata": { "permission": "iam.serviceAccounts.actAs" },
-    })))
+    if call.authority.may_act_as(&call.principal, account) { Ok(()) } else { Err(refuse_to_act_as(account)) }
 }
 
 /// `us-central1`, `europe-west12`.

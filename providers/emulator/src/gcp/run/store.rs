@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use super::{
     Parts,
     names::Key,
@@ -29,6 +31,11 @@ impl Store {
 
     pub(crate) fn find(&self, key: &Key) -> Result<Arc<Service>, Status> {
         self.lock().get(key).cloned().ok_or_else(|| key.not_found())
+    }
+
+    /// `None` when there is no such service.
+    pub(crate) fn policy(&self, key: &Key) -> Option<Value> {
+        self.find(key).ok().map(|service| service.state().policy.clone())
     }
 
     /// By name.

@@ -24,7 +24,6 @@ pub(crate) fn handle(store: &Secrets, call: &Call<'_>, method: &str) -> Result<V
         "versions.destroy" => versions::change(store, call, versions::Change::Destroy),
         "getIamPolicy" => policy::get(store, call),
         "setIamPolicy" => policy::set(store, call),
-        "testIamPermissions" => policy::test(store, call),
         _ => Err(unimplemented()),
     }
 }

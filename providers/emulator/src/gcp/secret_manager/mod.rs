@@ -9,7 +9,6 @@ mod handle;
 mod names;
 mod policy;
 mod read;
-mod roles;
 mod secrets;
 mod store;
 mod versions;

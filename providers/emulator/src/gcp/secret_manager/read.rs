@@ -1,14 +1,14 @@
 //! How Cloud Run reads a secret for a container, and why it cannot.
 use std::fmt;
 
-use super::{bytes::SecretBytes, names::SecretName, roles, store::Secrets};
+use super::{bytes::SecretBytes, names::SecretName, store::Secrets};
 
 /// Why a service account cannot have a value. The text is what Cloud Run says behind the field's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
     /// No such secret, or no such version of it.
     NotFound(String),
-    /// The secret's policy gives the account nothing.
+    /// No policy gives the account the value.
     Denied(String),
     /// The version is disabled or destroyed.
     NotEnabled(String),
@@ -31,7 +31,7 @@ impl Secrets {
         let Ok(secret) = store.find(name) else {
             return Err(missing());
         };
-        if !roles::account_may_access(&secret.policy, account) {
+        if !self.grants.account_may(account, "secretmanager.versions.access", &name.project, Some(&secret.policy)) {
             return Err(Unreadable::Denied(format!(
                 "Permission denied on secret: {full} for Revision service account {account}. The service account used must be granted the 'Secret Manager Secret Accessor' role (roles/secretmanager.secretAccessor) at the secret, project or higher level."
             )));

@@ -1,7 +1,7 @@
 //! All secrets and their versions, as they are kept.
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::{Timestamp, Unit};
@@ -12,13 +12,17 @@ use super::{
     names::{LATEST, SecretName, is_number},
 };
 use crate::gcp::{
+    iam::Grants,
     policy,
     status::{Code, Status},
     time::stamp,
 };
 
 #[derive(Debug, Default)]
-pub(crate) struct Secrets(Mutex<Store>);
+pub(crate) struct Secrets {
+    pub(super) grants: Arc<Grants>,
+    store: Mutex<Store>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Store {
@@ -76,9 +80,18 @@ pub(super) fn now() -> Timestamp {
 }
 
 impl Secrets {
+    pub(crate) fn new(grants: Arc<Grants>) -> Self {
+        Self { grants, store: Mutex::default() }
+    }
+
+    /// `None` when there is no such secret.
+    pub(crate) fn policy(&self, name: &SecretName) -> Option<Value> {
+        self.lock().get(name).map(|secret| secret.policy.clone())
+    }
+
     /// What time ends has ended for whoever looks.
     pub(super) fn lock(&self) -> MutexGuard<'_, Store> {
-        let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         store.pass(now());
         store
     }

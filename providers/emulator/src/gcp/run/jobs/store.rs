@@ -5,6 +5,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{job::Job, names::JobKey};
@@ -32,6 +33,11 @@ impl Jobs {
         self.lock().get(key).cloned().ok_or_else(|| key.not_found())
     }
 
+    /// `None` when there is no such job.
+    pub(crate) fn policy(&self, key: &JobKey) -> Option<Value> {
+        self.find(key).ok().map(|job| job.state().policy.clone())
+    }
+
     /// Of one location, by name; `-` is every location.
     pub(super) fn all(&self, project: &str, location: &str) -> Vec<Arc<Job>> {
         let jobs = self.lock();
@@ -40,7 +46,7 @@ impl Jobs {
     }
 
     /// The job of an execution that is not deleted.
-    pub(in crate::gcp::run) fn job_of(&self, project: &str, location: &str, execution: &str) -> Option<JobKey> {
+    pub(in crate::gcp) fn job_of(&self, project: &str, location: &str, execution: &str) -> Option<JobKey> {
         let jobs = self.all(project, location).into_iter();
         let mut found = jobs.filter(|job| job.state().execution(&job.key, execution).is_ok());
         found.next().map(|job| job.key.clone())

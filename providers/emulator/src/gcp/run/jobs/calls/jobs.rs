@@ -36,7 +36,6 @@ pub(super) fn create_by_id(store: &Arc<Jobs>, call: &Call<'_>) -> Result<Value, 
         // https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs/create
         None => format!("job-{:08x}", fastrand::u32(..)),
     };
-    call.authorize("run.jobs.create", &key.to_string())?;
     create(store, call, key, call.fields(), call.flag("validateOnly"))
 }
 
@@ -78,25 +77,14 @@ fn task(spec: &Map<String, Value>) -> Map<String, Value> {
     spec.get("template").and_then(Value::as_object).cloned().unwrap_or_default()
 }
 
-pub(in crate::gcp::run) fn find(
-    store: &Jobs,
-    call: &Call<'_>,
-    key: &JobKey,
-    permission: &str,
-) -> Result<Arc<Job>, Status> {
-    call.authorize(permission, &key.to_string())?;
-    store.find(key)
-}
-
-pub(in crate::gcp::run) fn get(store: &Jobs, call: &Call<'_>, key: &JobKey) -> Result<Value, Status> {
-    let job = find(store, call, key, "run.jobs.get")?;
+pub(in crate::gcp::run) fn get(store: &Jobs, key: &JobKey) -> Result<Value, Status> {
+    let job = store.find(key)?;
     let state = job.state();
     Ok(state.render(key))
 }
 
 /// The newest first.
 pub(in crate::gcp::run) fn all(store: &Jobs, call: &Call<'_>) -> Result<Vec<(JobKey, Value)>, Status> {
-    call.authorize("run.jobs.list", &call.parent())?;
     let found = store.all(&call.project, &call.parameter(1)).into_iter();
     let mut found: Vec<_> = found
         .map(|job| {
@@ -112,9 +100,9 @@ pub(in crate::gcp::run) fn all(store: &Jobs, call: &Call<'_>) -> Result<Vec<(Job
 pub(super) fn patch(store: &Arc<Jobs>, call: &Call<'_>) -> Result<Value, Status> {
     let key = call.job();
     let dry = call.flag("validateOnly");
-    let job = match find(store, call, &key, "run.jobs.update") {
+    let job = match store.find(&key) {
         Err(missing) if missing == key.not_found() && call.flag("allowMissing") => {
-            call.authorize("run.jobs.create", &key.to_string())?;
+            call.authorize_new("run.jobs.create", &key.to_string())?;
             return create(store, call, key, call.fields(), dry);
         }
         found => found?,
@@ -157,7 +145,7 @@ pub(in crate::gcp::run) fn remove(
     key: &JobKey,
     wanted: &Wanted<'_>,
 ) -> Result<Value, Status> {
-    let job = find(store, call, key, "run.jobs.delete")?;
+    let job = store.find(key)?;
     let operations = &store.parts.operations;
     let metadata = {
         let mut state = job.state();
@@ -199,7 +187,7 @@ pub(in crate::gcp::run) fn run(
     wanted: &Wanted<'_>,
     overrides: &Value,
 ) -> Result<Value, Status> {
-    let job = find(store, call, key, "run.jobs.run")?;
+    let job = store.find(key)?;
     if !overrides.is_null() {
         // https://cloud.google.com/run/docs/execute/jobs#override-job-configuration
         call.authorize("run.jobs.runWithOverrides", &key.to_string())?;

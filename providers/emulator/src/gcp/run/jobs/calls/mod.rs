@@ -9,7 +9,7 @@ mod tasks;
 pub(in crate::gcp::run) use self::{
     executions::{How, all as all_executions, end as end_execution, get as execution},
     jobs::{
-        Wanted, all as all_jobs, create as create_job, find, get as job, remove as delete_job, replace as replace_job,
+        Wanted, all as all_jobs, create as create_job, get as job, remove as delete_job, replace as replace_job,
         run as run_job,
     },
     policy::handle as policy,
@@ -43,7 +43,7 @@ pub(crate) fn handle(store: &Arc<Jobs>, call: &Call<'_>, method: &str) -> Result
     let items = |found: Vec<(JobKey, Value)>| found.into_iter().map(|(_, item)| item).collect();
     match method.rsplit_once('.') {
         Some(("jobs", "create")) => jobs::create_by_id(store, call),
-        Some(("jobs", "get")) => job(store, call, &key),
+        Some(("jobs", "get")) => job(store, &key),
         Some(("jobs", "list")) => page(call, "jobs", items(all_jobs(store, call)?)),
         Some(("jobs", "patch")) => jobs::patch(store, call),
         Some(("jobs", "delete")) => delete_job(store, call, &key, &in_query()),
@@ -52,11 +52,11 @@ pub(crate) fn handle(store: &Arc<Jobs>, call: &Call<'_>, method: &str) -> Result
             run_job(store, call, &key, &in_body(), overrides)
         }
         Some(("jobs", verb)) => policy(store, call, verb),
-        Some(("jobs.executions", "get")) => execution(store, call, &key, &third),
+        Some(("jobs.executions", "get")) => execution(store, &key, &third),
         Some(("jobs.executions", "list")) => page(call, "executions", items(all_executions(store, call, &key.job)?)),
-        Some(("jobs.executions", "delete")) => end_execution(store, call, (&key, &third), &in_query(), How::Delete),
-        Some(("jobs.executions", "cancel")) => end_execution(store, call, (&key, &third), &in_body(), How::Cancel),
-        Some(("jobs.executions.tasks", "get")) => task(store, call, &key, &third, &fourth),
+        Some(("jobs.executions", "delete")) => end_execution(store, (&key, &third), &in_query(), How::Delete),
+        Some(("jobs.executions", "cancel")) => end_execution(store, (&key, &third), &in_body(), How::Cancel),
+        Some(("jobs.executions.tasks", "get")) => task(store, &key, &third, &fourth),
         Some(("jobs.executions.tasks", "list")) => {
             page(call, "tasks", items(all_tasks(store, call, &key.job, &third)?))
         }
