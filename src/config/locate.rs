@@ -1,5 +1,8 @@
 //! The place in the file that a field of the spec comes from.
-use super::{diagnostics::Span, document::Node};
+use super::{
+    diagnostics::Span,
+    document::{Node, Value},
+};
 
 /// The most specific place that stands in the file: the target's own key, the neutral one, then their
 /// sections, the target, the service.
@@ -10,6 +13,13 @@ pub(crate) fn place(root: &Node, target: Option<&str>, field: Option<&str>) -> S
         _ => path,
     };
     let target = target.map(|target| vec!["targets", target]);
+    if let Some(file) = field.and_then(|field| field.strip_prefix("secrets.")).filter(|name| name.starts_with('/')) {
+        let in_target =
+            target.as_ref().and_then(|target| mount(root, &[target.as_slice(), &["secrets"]].concat(), file));
+        if let Some(span) = in_target.or_else(|| mount(root, &["secrets"], file)) {
+            return span;
+        }
+    }
     for length in (1..=path.len()).rev() {
         let part = &path[..length];
         let in_target = target.as_ref().map(|target| [target.as_slice(), part].concat());
@@ -19,6 +29,16 @@ pub(crate) fn place(root: &Node, target: Option<&str>, field: Option<&str>) -> S
         }
     }
     target.and_then(|target| find(root, &target)).or_else(|| find(root, &["service", "name"])).unwrap_or(0..0)
+}
+
+/// The place of a mounted secret, whose field is called after its file.
+fn mount(root: &Node, section: &[&str], file: &str) -> Option<Span> {
+    let section = section.iter().try_fold(root, |node, key| node.get(key).map(|entry| &entry.node))?;
+    let mounts = section.entries().iter().filter_map(|entry| entry.node.get("mount"));
+    mounts
+        .map(|mount| &mount.node)
+        .find(|node| matches!(&node.value, Value::Text(path) if path == file))
+        .map(|node| node.span.clone())
 }
 
 /// A value's place; for a section, its header.

@@ -3,7 +3,7 @@
 //! | step | files |
 //! |---|---|
 //! | text to values with places | `document`, `interpolate` |
-//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names` read one value; `rules` hold between keys |
+//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets` read one value; `rules` hold between keys |
 //! | sections to a deploy | `resolve` lays a target's overrides over the neutral part |
 //! | what is wrong, and where | `diagnostics`, `suggest`, `locate` |
 mod diagnostics;
@@ -17,6 +17,7 @@ mod read;
 mod resolve;
 mod rules;
 mod schema;
+mod secrets;
 mod suggest;
 mod template;
 mod units;

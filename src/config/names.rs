@@ -25,6 +25,83 @@ pub(crate) fn variable(name: &str) -> Result<(), Invalid> {
     Err(Invalid::new(format!("invalid variable name `{name}`")).hint("use A-Z, a-z, 0-9 and `_`, with no digit first"))
 }
 
+/// <https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets/create#query-parameters>
+const LONGEST_SECRET: usize = 255;
+
+/// A secret, by its name in the target's own project, or by its whole name.
+pub(crate) fn secret(text: &str) -> Result<(), Invalid> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let (owner, name) = match text.strip_prefix("projects/").and_then(|rest| rest.split_once("/secrets/")) {
+        Some((owner, name)) => (Some(owner), name),
+        None => (None, text),
+    };
+    if text.starts_with("projects/") && text.contains("/locations/") {
+        let invalid = Invalid::new(format!("invalid secret name `{text}`")).label("a regional secret");
+        return Err(invalid.hint("Cloud Run takes secrets without a location: https://cloud.google.com/run/docs/configuring/services/secrets"));
+    }
+    if (1..=LONGEST_SECRET).contains(&name.len()) && name.chars().all(is_part) {
+        return owner.map_or(Ok(()), project);
+    }
+    let invalid = Invalid::new(format!("invalid secret name `{text}`"));
+    // As gcloud, and as Secret Manager itself, write a version.
+    if let Some((name, version)) = text.split_once("/versions/").or_else(|| text.rsplit_once(':'))
+        && secret(name).is_ok()
+        && secret_version(version).is_ok()
+    {
+        return Err(invalid.hint(format!("write {{ secret = \"{name}\", version = \"{version}\" }}")));
+    }
+    Err(invalid.hint("use 1 to 255 letters, digits, `_` and `-`; for a secret of another project write \"projects/PROJECT/secrets/NAME\""))
+}
+
+/// <https://cloud.google.com/secret-manager/docs/assign-alias-to-secret-version>
+const LONGEST_ALIAS: usize = 63;
+
+/// A version of a secret: its number, an alias, or `latest`.
+pub(crate) fn secret_version(text: &str) -> Result<(), Invalid> {
+    let number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let alias = text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.len() <= LONGEST_ALIAS;
+    if !text.is_empty() && (number || (alias && text.chars().all(is_part))) {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid version `{text}`"))
+        .hint("write its number, such as \"3\", an alias, or \"latest\"")
+        .hint("without `version` the newest one is looked up at each deploy"))
+}
+
+/// <https://cloud.google.com/run/docs/configuring/services/secrets#disallowed_paths_and_limitations>
+const SYSTEM_FOLDERS: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// <https://man7.org/linux/man-pages/man7/path_resolution.7.html>
+const LONGEST_FILE: usize = 255;
+
+/// The file that a secret is mounted as: its folder is hidden by the mount.
+pub(crate) fn mount(path: &str) -> Result<(), Invalid> {
+    image_file(path)?;
+    let invalid = Invalid::new(format!("invalid path `{path}`"));
+    let (folder, file) = path.rsplit_once('/').unwrap_or(("", path));
+    if file.is_empty() {
+        return Err(invalid.label("this is a folder").hint(format!("name the file in it: \"{path}value\"")));
+    }
+    if folder.is_empty() {
+        let invalid = invalid.label("the mount would hide every file of the image");
+        return Err(invalid.hint(format!("use a folder of its own: \"/secrets{path}\"")));
+    }
+    if let Some(system) =
+        SYSTEM_FOLDERS.iter().find(|system| path.strip_prefix(**system).is_some_and(|rest| rest.starts_with('/')))
+    {
+        let invalid = invalid.label(format!("`{system}` is the system's own"));
+        return Err(invalid.hint(format!("use a folder of its own: \"/secrets/{file}\"")));
+    }
+    // https://cloud.google.com/run/docs/reference/rest/v2/Volume#versiontopath
+    let good = |part: &str| part.len() <= LONGEST_FILE && !part.contains(':') && !part.chars().any(char::is_control);
+    if file.starts_with("..") || !path.split('/').all(good) {
+        return Err(invalid.hint(
+            "use names without `:` and control characters, 255 bytes each at most; the file's does not start with `..`",
+        ));
+    }
+    Ok(())
+}
+
 /// <https://cloud.google.com/resource-manager/docs/labels-overview#requirements>
 const LABEL_CHARACTERS: usize = 63;
 const LABEL_BYTES: usize = 128;
@@ -284,6 +361,64 @@ mod tests {
             &["", "1a", "-a", "A", "aB", "a.b", &too_long, &"東".repeat(43)],
         );
         check(label_value, &["", "1", "-", "ä", &longest], &["A", "a b", "a.b", &too_long]);
+    }
+
+    #[test]
+    fn secrets() {
+        let (longest, too_long) = ("a".repeat(255), "a".repeat(256));
+        check(
+            secret,
+            &[
+                "db-url",
+                "DB_URL",
+                "1",
+                "-",
+                &longest,
+                "projects/other/secrets/a",
+                "projects/12/secrets/a",
+                "projects/example.com:p/secrets/a",
+            ],
+            &[
+                "",
+                "a.b",
+                "a b",
+                "ä",
+                &too_long,
+                "a/b",
+                "projects/p/secrets/",
+                "projects//secrets/a",
+                "projects/P/secrets/a",
+                "a:3",
+                "projects/p/secrets/a/versions/1",
+                "projects/p/locations/l/secrets/a",
+            ],
+        );
+        check(
+            secret_version,
+            &["1", "12", "latest", "prod", "a-1_B", &"a".repeat(63)],
+            &["", "0", "01", "-1", "1a", "v1.2", "a b", "-a", "ä", &"a".repeat(64)],
+        );
+        check(
+            mount,
+            &["/a/b", "/etc/tls/key.pem", "/devices/a", "/a/.b"],
+            &[
+                "",
+                "a/b",
+                "/",
+                "/a",
+                "/a/",
+                "/a//b",
+                "/a/../b",
+                "/a/..b",
+                "/dev/a",
+                "/proc/a/b",
+                "/sys/a",
+                "/a:b/c",
+                "/a/b:c",
+                "/a/b\nc",
+                &format!("/a/{}", "b".repeat(256)),
+            ],
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::{
     read::At,
     rules::{DEFAULT_FAILURES, DEFAULT_PERIOD, DEFAULT_TIMEOUT},
     schema::{self, File, Words},
+    secrets::{SecretEntry, Secrets},
     values::SCRATCH,
 };
 
@@ -120,7 +121,7 @@ pub(crate) fn resolve(file: &File, target: Option<(&str, &schema::Target)>, dire
     let image = image(file, over, directory);
     let mut spec = neutral(file);
     if let Some(over) = over {
-        lay_over(&mut spec, over);
+        lay_over(&mut spec, file, over);
     }
     if let Some(ImageSource::Ref(reference)) = &image {
         spec.workload.main.image = Some(reference.clone());
@@ -147,6 +148,9 @@ fn deploy(spec: ServiceSpec, file: &File, over: Option<&schema::Target>) -> Depl
     let mut tables = Vec::new();
     if file.env.is_some() || over.is_some_and(|over| over.env.is_some()) {
         tables.push("env".to_owned());
+    }
+    if file.secrets.is_some() || over.is_some_and(|over| over.secrets.is_some()) {
+        tables.push("secrets".to_owned());
     }
     if file.labels.is_some() || over.is_some_and(|over| over.labels.is_some()) {
         tables.push("labels".to_owned());
@@ -176,12 +180,13 @@ fn neutral(file: &File) -> ServiceSpec {
     spec.port = service.port.as_ref().map(|port| port.value.0);
     spec.public = service.public.as_ref().map(|public| public.value);
     lay_tables(&mut spec, file.env.as_ref(), file.labels.as_ref());
+    lay_secrets(&mut spec, file.secrets.as_ref());
     lay_sizes(&mut spec, file.resources.as_ref(), file.scaling.as_ref());
     lay_health(&mut spec.workload.main.probes, file.health.as_ref());
     spec
 }
 
-fn lay_over(spec: &mut ServiceSpec, over: &schema::Target) {
+fn lay_over(spec: &mut ServiceSpec, file: &File, over: &schema::Target) {
     if let Some(At { value: service, .. }) = &over.service {
         let main = &mut spec.workload.main;
         put(&mut main.command, service.command.as_ref(), words);
@@ -191,7 +196,16 @@ fn lay_over(spec: &mut ServiceSpec, over: &schema::Target) {
     }
     let account = over.service_account.as_ref();
     spec.workload.service_account = account.map(|account| account.value.0.clone());
+    // An entry is replaced as a whole: a file of the neutral part may be a variable, or another file, here.
+    let replaced = |name: &str| over.secrets.as_ref().is_some_and(|secrets| secrets.value.map.contains_key(name));
+    for (name, entry) in file.secrets.iter().flat_map(|secrets| &secrets.value.map).filter(|(name, _)| replaced(name)) {
+        match &entry.value.0.mount {
+            Some(mount) => drop(spec.workload.main.mounts.remove(&mount.value.0)),
+            None => drop(spec.workload.main.env.remove(name)),
+        }
+    }
     lay_tables(spec, over.env.as_ref(), over.labels.as_ref());
+    lay_secrets(spec, over.secrets.as_ref());
     lay_sizes(spec, over.resources.as_ref(), over.scaling.as_ref());
     lay_health(&mut spec.workload.main.probes, over.health.as_ref());
 }
@@ -204,6 +218,16 @@ fn lay_tables(spec: &mut ServiceSpec, env: Option<&At<schema::Env>>, labels: Opt
     for (key, text) in labels.iter().flat_map(|labels| &labels.value.map) {
         let value = text.value.0.clone();
         spec.workload.labels.insert(key.clone(), value);
+    }
+}
+
+fn lay_secrets(spec: &mut ServiceSpec, secrets: Option<&At<Secrets>>) {
+    let main = &mut spec.workload.main;
+    for (name, At { value: SecretEntry(secret), .. }) in secrets.iter().flat_map(|secrets| &secrets.value.map) {
+        match &secret.mount {
+            Some(mount) => drop(main.mounts.insert(mount.value.0.clone(), secret.reference())),
+            None => drop(main.env.insert(name.clone(), EnvValue::Secret(secret.reference()))),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     numbers::Failures,
     read::{At, Context, Table},
     schema::{Build, File, Image, Probe},
+    secrets,
     units::show_duration,
     values::{KeyedTable, SCRATCH},
 };
@@ -24,6 +25,7 @@ const LONGEST_START: Duration = Duration::from_secs(240);
 
 /// `exact` names only sections that stand in the file: an absent one is not managed at all.
 pub(crate) fn file(file: &File, table: &Table<'_>, context: &mut Context) {
+    secrets::rules(file, table, context);
     let targets = table.node.get("targets").map_or(&[][..], |entry| entry.node.entries());
     let exact = file.service.value.exact.as_ref();
     for name in exact.iter().flat_map(|exact| &exact.value) {

@@ -8,6 +8,7 @@ use super::{
     numbers::{Count, Failures, GrpcCheck, Port, TcpCheck},
     read::{At, Entries, Read, section},
     rules,
+    secrets::Secrets,
     values::{
         Base, Command, EnvText, FederationProvider, HttpPath, ImageFile, ImageName, KeyedTable, LabelKey, LabelValue,
         LocalPath, Project, Region, Repository, ServiceAccount, ServiceVariable, SomeText, TargetName, Variable,
@@ -23,6 +24,8 @@ section! {
         image: optional Image,
         /// Environment variables of the service.
         env: optional Env,
+        /// Environment variables and files whose values are secrets of the cloud's store.
+        secrets: optional Secrets,
         /// Labels of the service.
         labels: optional Labels,
         /// What one instance gets.
@@ -53,7 +56,7 @@ section! {
         command: optional Words,
         /// Replaces the image's arguments.
         args: optional Words,
-        /// Sections whose other live entries are removed: `env`, `labels`.
+        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`.
         exact: optional Vec<At<KeyedTable>>,
     }
 }
@@ -69,7 +72,7 @@ section! {
         command: optional Words,
         /// Replaces the image's arguments.
         args: optional Words,
-        /// Sections whose other live entries are removed: `env`, `labels`.
+        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`.
         exact: optional Vec<At<KeyedTable>>,
     }
 }
@@ -209,6 +212,8 @@ section! {
         image: optional ImageOverride,
         /// Adds to [env] and overrides its entries.
         env: optional Env,
+        /// Adds to [secrets] and overrides its entries, each as a whole.
+        secrets: optional Secrets,
         /// Adds to [labels] and overrides its entries.
         labels: optional Labels,
         /// Overrides keys of [resources].

@@ -89,7 +89,8 @@ fn collect(schema: &Json, path: &[String], target: &str, sections: &mut Vec<Sect
         let below = [path, std::slice::from_ref(key)].concat();
         collect(schema, &below, target, sections);
         if let Some(each) = schema.get("additionalProperties") {
-            let below = [below.as_slice(), &[target.to_owned()]].concat();
+            let name = if path.is_empty() && key == "targets" { target } else { "NAME" };
+            let below = [below.as_slice(), &[name.to_owned()]].concat();
             collect(each, &below, target, sections);
         }
     }
@@ -134,10 +135,12 @@ mod tests {
             ("memory", &["targets", "prod"], "belongs to [targets.prod.resources]"),
             ("labels", &["targets", "prod", "service"], &format!("{own} [targets.prod.labels]")),
             ("name", &["targets", "prod", "service"], "belongs to [service]"),
+            ("mount", &["env"], "belongs to [secrets.NAME]"),
+            ("version", &["targets", "prod"], "belongs to [targets.prod.secrets.NAME]"),
         ] {
             let expected = format!("`{key}` {expected}");
             assert_eq!(place(key, path), Some(expected), "{key} in {path:?}");
         }
-        assert_eq!(place("secrets", &[]), None);
+        assert_eq!(place("volumes", &[]), None);
     }
 }

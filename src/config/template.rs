@@ -32,6 +32,10 @@ port = 8080            # the container finds it in PORT
 # [env]
 # LOG_LEVEL = \"info\"
 
+# Values of the cloud's store of secrets: `carrack secrets set db-url`
+# [secrets]
+# DATABASE_URL = \"db-url\"
+
 # [resources]
 # cpu = 1
 # memory = \"512MiB\"
@@ -149,7 +153,7 @@ mod tests {
             .collect();
         let text = text.join("\n").replace("HOST/PATH:TAG", "gcr.io/a/b:1");
         let resolved = loaded(&text).resolve(Some("prod"));
-        assert_eq!(resolved.expect("it is valid").deploy.tables, ["env"]);
+        assert_eq!(resolved.expect("it is valid").deploy.tables, ["env", "secrets"]);
     }
 
     proptest! {

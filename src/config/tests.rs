@@ -5,6 +5,7 @@ mod hostile;
 mod merge;
 mod places;
 mod schema;
+mod secrets;
 mod unknown_keys;
 mod wrong_texts;
 mod wrong_types;

@@ -16,7 +16,7 @@ use super::{
 pub(crate) const PROVIDERS: [&str; 1] = ["cloud-run"];
 
 /// The text of a string. For another value the same in quotes is proposed, where `takes` it.
-fn text<'a>(node: &'a Node, context: &mut Context, takes: impl Fn(&str) -> bool) -> Option<&'a str> {
+pub(crate) fn text<'a>(node: &'a Node, context: &mut Context, takes: impl Fn(&str) -> bool) -> Option<&'a str> {
     let proposal = match &node.value {
         Value::Text(text) => return Some(text),
         Value::Integer(number) | Value::Float(number) => Some(number.clone()),

@@ -7,6 +7,7 @@ use super::{loaded, try_load};
 use crate::config::{
     TemplateOptions, json_schema,
     schema::{Build, File, Health, Image, Probe, Resources, Scaling, Service, ServiceOverride, Target},
+    secrets::SecretUse,
     template,
 };
 
@@ -67,6 +68,7 @@ fn the_readers_have_the_keys_of_the_schema() {
         (Service::keys(), "/properties/service/properties".to_owned()),
         (Image::keys(), "/properties/image/properties".to_owned()),
         (Build::keys(), "/properties/image/properties/build/properties".to_owned()),
+        (SecretUse::keys(), "/properties/secrets/additionalProperties/properties".to_owned()),
         (Resources::keys(), "/properties/resources/properties".to_owned()),
         (Scaling::keys(), "/properties/scaling/properties".to_owned()),
         (Health::keys(), "/properties/health/properties".to_owned()),

@@ -72,17 +72,17 @@ name = "hello"
 #[test]
 fn unknown_section() {
     let text = r#"
-[secrets]
+[volumes]
 A = "b"
 "#;
     assert_snapshot!(refused_below(text), @r#"
-    error: unknown key `secrets`
+    error: unknown key `volumes`
      --> carrack.toml:4:2
       |
-    4 | [secrets]
+    4 | [volumes]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
     "#);
 }
 
@@ -117,7 +117,7 @@ fn unknown_sections_of_the_future() {
     4 | [rollout]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
 
     error: unknown key `sidecars`
      --> carrack.toml:5:2
@@ -125,7 +125,7 @@ fn unknown_sections_of_the_future() {
     5 | [sidecars.proxy]
       |  ^^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
 
     error: unknown key `volumes`
      --> carrack.toml:6:2
@@ -133,7 +133,7 @@ fn unknown_sections_of_the_future() {
     6 | [volumes.cache]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
 
     error: unknown key `job`
      --> carrack.toml:7:2
@@ -141,7 +141,7 @@ fn unknown_sections_of_the_future() {
     7 | [job]
       |  ^^^
       |
-      = help: the sections are `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
 
     error: unknown key `usage`
      --> carrack.toml:8:2
@@ -149,7 +149,7 @@ fn unknown_sections_of_the_future() {
     8 | [usage]
       |  ^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
     "#);
 }
 
@@ -160,7 +160,7 @@ fn unknown_target_override() {
 provider = "cloud-run"
 project = "my-project"
 region = "us-central1"
-[targets.prod.secrets]
+[targets.prod.volumes]
 [targets.prod.cloud-run]
 [targets.prod.resource]
 [targets.prod.image.build]
@@ -168,13 +168,13 @@ region = "us-central1"
 name = "other"
 "#;
     assert_snapshot!(refused_below(text), @r#"
-    error: unknown key `secrets`
+    error: unknown key `volumes`
      --> carrack.toml:8:15
       |
-    8 | [targets.prod.secrets]
+    8 | [targets.prod.volumes]
       |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`
 
     error: unknown key `cloud-run`
      --> carrack.toml:9:15
@@ -182,7 +182,7 @@ name = "other"
     9 | [targets.prod.cloud-run]
       |               ^^^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `labels`, `resources`, `scaling`, `health`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`
 
     error: unknown key `resource`
       --> carrack.toml:10:15
