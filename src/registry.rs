@@ -1,7 +1,10 @@
 //! From a target to its provider; the only file that names all clouds.
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use carrack_core::{Error, ErrorKind, Result, capability::Capabilities, provider::Provider, spec::ProviderId};
+use carrack_core::{
+    Error, ErrorKind, Result, capability::Capabilities, permission::PermissionTable, provider::Provider,
+    spec::ProviderId,
+};
 use carrack_http::{Client, ClientOptions, Endpoint, TokenCache};
 
 /// The provider of the built-in local target.
@@ -92,6 +95,24 @@ pub fn capabilities(provider: &ProviderId) -> Result<Capabilities> {
         #[cfg(feature = "gcp")]
         carrack_gcp::ID => Ok(carrack_gcp::capabilities()),
         _ => Err(unknown(provider)),
+    }
+}
+
+/// What a place's permissions are called, without any connection.
+pub fn permissions(place: &Place) -> Result<Box<dyn PermissionTable>> {
+    match place.provider.0.as_str() {
+        #[cfg(feature = "gcp")]
+        carrack_gcp::ID => Ok(Box::new(carrack_gcp::permissions::Table::new(&place.scope))),
+        _ => Err(unknown(&place.provider)),
+    }
+}
+
+/// Where an image goes when the file does not say, without any connection.
+pub fn default_repository(place: &Place, image: &str) -> Result<String> {
+    match place.provider.0.as_str() {
+        #[cfg(feature = "gcp")]
+        carrack_gcp::ID => Ok(carrack_gcp::default_repository(&place.scope, &place.region, image)),
+        _ => Err(unknown(&place.provider)),
     }
 }
 

@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     commands::{
-        auth, build, check, completions, deploy, destroy, explain, init, logs, plan, push, schema, secrets, status,
+        auth, build, check, completions, deploy, destroy, explain, init, logs, permissions, plan, push, schema,
+        secrets, status,
     },
     error::Failure,
     session::Session,
@@ -105,6 +106,8 @@ enum Command {
     Destroy(destroy::Options),
     /// Set, list and read secrets, and let services read them
     Secrets(secrets::Options),
+    /// Show and check the permissions that this needs
+    Permissions(permissions::Options),
     /// Run, stop and look into the local cloud
     #[cfg(all(feature = "local", target_os = "linux"))]
     Emulator(commands::emulator::Options),
@@ -162,6 +165,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Auth(options) => auth::run(session, options).await,
         Command::Destroy(options) => destroy::run(session, options).await,
         Command::Secrets(options) => secrets::run(session, options).await,
+        Command::Permissions(options) => permissions::run(session, options).await,
         #[cfg(all(feature = "local", target_os = "linux"))]
         Command::Emulator(options) => commands::emulator::run(session, options).await,
         Command::Completions(options) => completions::run(session, options),

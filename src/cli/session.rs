@@ -8,9 +8,11 @@ use carrack_core::{
     Error, ErrorKind, Result,
     capability::check,
     event::Ctx,
+    permission::{Subject, Task},
     plan::ResourceRef,
+    provider::Provider,
     receipt::Stamp,
-    spec::{ImageRef, ProviderId, ServiceRef},
+    spec::{ImageRef, ProviderId, ServiceName, ServiceRef, ServiceSpec},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -29,9 +31,13 @@ use crate::{
     image::{self, Base, BuildSpec, DockerConfig, DockerfileSpec, FileCopy, Platform, Recipe},
     ops::{
         deploy::{Image, Request},
+        permissions,
         registries::Registries,
     },
-    registry::{Access, Connection, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place, capabilities, connect},
+    registry::{
+        Access, Connection, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place, capabilities, connect,
+        default_repository,
+    },
 };
 
 /// One run of the program.
@@ -372,6 +378,56 @@ impl Session {
 
     pub(super) fn json(&self) -> bool {
         self.common.format == Format::Json
+    }
+}
+
+/// What a command is about, for the permissions that it needs.
+#[derive(Debug)]
+pub(super) struct Matter {
+    name: ServiceName,
+    spec: ServiceSpec,
+    push: Option<ImageRef>,
+    base: Option<ImageRef>,
+    secret: Option<String>,
+}
+
+impl Matter {
+    /// What the file says of it. Sends nothing.
+    pub(super) fn new(project: &Project, secret: Option<String>) -> Result<Self> {
+        let Resolved { name, deploy, image, target } = &project.resolved;
+        let (mut push, mut base) = (None, None);
+        if let Some(ImageSource::Build(config)) = image {
+            let repository = match target.as_ref().and_then(|target| target.repository.as_ref()) {
+                Some(repository) => format!("{repository}/{}", config.name),
+                None => default_repository(&project.place, &config.name)?,
+            };
+            push = Some(ImageRef(repository));
+            base = (config.dockerfile.is_none() && config.base != SCRATCH).then(|| ImageRef(config.base.clone()));
+        }
+        Ok(Self { name: name.clone(), spec: deploy.spec.clone(), push, base, secret })
+    }
+
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject {
+            push: self.push.as_ref(),
+            base: self.base.as_ref(),
+            secret: self.secret.as_deref(),
+            ..Subject::new(&self.name, &self.spec)
+        }
+    }
+}
+
+/// The refusal of a command, with the permission that is missing and the command that grants it.
+pub(super) async fn explained(
+    session: &Session,
+    project: &Project,
+    provider: &dyn Provider,
+    task: Task,
+    error: Error,
+) -> Error {
+    match Matter::new(project, None) {
+        Ok(matter) => permissions::explained(&session.cx, provider, task, &matter.subject(), error).await,
+        Err(_) => error,
     }
 }
 

@@ -5,6 +5,7 @@ use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event},
     observed::{Observed, ObservedService, Readiness},
+    permission::{Subject, Task},
     plan::{Deploy, Intent, Plan, ResourceRef},
     provider::Provider,
     spec::{ImageRef, ServiceName},
@@ -17,7 +18,7 @@ use super::{
     dossier::{explained, explained_later},
     image::{LocalImage, build_image, pinned, push_image},
     observe::settled,
-    verify,
+    permissions, verify,
 };
 use crate::image::{Recipe, Tag, Ways};
 
@@ -67,6 +68,16 @@ pub struct Prepared {
 
 /// Builds the image and looks at the service, side by side, and plans.
 pub async fn prepare(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
+    match look(cx, request).await {
+        Err(error) => {
+            let subject = Subject::new(&request.name, &request.deploy.spec);
+            Err(permissions::explained(cx, request.provider, Task::Plan, &subject, error).await)
+        }
+        prepared => prepared,
+    }
+}
+
+async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
     let Request { provider, ways, name, .. } = request;
     let image = async {
         match &request.image {
@@ -126,12 +137,23 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     }
     let public = is_public(&plan, &observed);
     let opened = plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "service.public");
-    if let Some(local) = local.filter(|local| changes_image(&plan, local)) {
-        push_image(cx, provider, ways, &local, Tag::Wanted("latest".to_owned())).await?;
-    }
-    let done = match converge(cx, provider, plan).await {
+    let local = local.filter(|local| changes_image(&plan, local));
+    let pushed = local.as_ref().map(LocalImage::reference);
+    permissions::require(cx, provider, &plan, &observed, pushed.as_ref()).await?;
+    let done = async {
+        if let Some(local) = &local {
+            push_image(cx, provider, ways, local, Tag::Wanted("latest".to_owned())).await?;
+        }
+        match converge(cx, provider, plan.clone()).await {
+            Err(error) => Err(explained(cx, provider, ways, &name, error).await),
+            done => done,
+        }
+    };
+    let done = match done.await {
         Ok(done) => done,
-        Err(error) => return Err(explained(cx, provider, ways, &name, error).await),
+        Err(error) => {
+            return Err(permissions::explained_step(cx, provider, &plan, &observed, pushed.as_ref(), error).await);
+        }
     };
     report.result = Outcome::Deployed;
     report.url = done.url.clone().or(report.url);

@@ -7,6 +7,7 @@ pub mod destroy;
 pub mod dossier;
 pub mod image;
 pub mod observe;
+pub mod permissions;
 pub mod registries;
 pub mod saved_plan;
 pub mod secrets;

@@ -168,9 +168,16 @@ pub struct Subject<'a> {
     pub base: Option<&'a ImageRef>,
     /// The one secret that it is about, instead of those that the file names.
     pub secret: Option<&'a str>,
+    /// Whether a plan says that it changes who may call the service; `None` without a plan.
+    pub changes_access: Option<bool>,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    /// A service, and what the file says of it.
+    pub fn new(service: &'a ServiceName, spec: &'a ServiceSpec) -> Self {
+        Self { service, spec, push: None, base: None, secret: None, changes_access: None }
+    }
+
     /// The secrets that the service reads, each once, by name.
     pub fn secrets(&self) -> Vec<&SecretRef> {
         use crate::spec::EnvValue;

@@ -62,6 +62,11 @@ pub(crate) fn place(image: &ImageRef) -> Option<Place<'_>> {
     Some(Place { location: host.strip_suffix("-docker.pkg.dev")?, project, repository: parts.next()? })
 }
 
+/// Where an image goes when the file does not say.
+pub fn default_repository(project: &str, region: &str, image: &str) -> String {
+    format!("{region}-docker.pkg.dev/{}/{DEFAULT_REPOSITORY}/{image}", project.replace(':', "/"))
+}
+
 /// `gcr.io` names are served by Artifact Registry:
 /// <https://cloud.google.com/artifact-registry/docs/transition/transition-from-gcr>.
 fn is_google(image: &ImageRef) -> bool {
@@ -72,8 +77,7 @@ fn is_google(image: &ImageRef) -> bool {
 #[async_trait]
 impl Registry for CloudRun {
     fn default_repository(&self, image: &str) -> String {
-        let project = self.project.replace(':', "/");
-        format!("{}-docker.pkg.dev/{project}/{DEFAULT_REPOSITORY}/{image}", self.region)
+        default_repository(&self.project, &self.region, image)
     }
 
     async fn login(&self, cx: &Ctx, image: &ImageRef) -> Result<Option<RegistryAuth>> {

@@ -31,6 +31,7 @@ mod secret_manager;
 
 use std::sync::Arc;
 
+pub use artifact_registry::default_repository;
 use async_trait::async_trait;
 use carrack_core::{
     Result,

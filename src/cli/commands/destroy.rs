@@ -1,7 +1,11 @@
+use carrack_core::permission::Task;
 use clap::Args;
 
 use crate::{
-    cli::{error::Failure, session::Session},
+    cli::{
+        error::Failure,
+        session::{Session, explained},
+    },
     ops::destroy,
 };
 
@@ -14,7 +18,10 @@ pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> R
     let project = session.project()?;
     let connection = session.connect(&project.place).await?;
     let provider = &*connection.provider;
-    let plan = destroy::prepare(&session.cx, provider, &project.resolved.name).await?;
+    let plan = match destroy::prepare(&session.cx, provider, &project.resolved.name).await {
+        Ok(plan) => plan,
+        Err(error) => return Err(explained(session, &project, provider, Task::Destroy, error).await.into()),
+    };
     let Some(step) = plan.steps.first() else {
         session.ui.say("Done", "there was nothing to destroy");
         return Ok(0);
@@ -23,7 +30,10 @@ pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> R
         session.ui.say("Kept", "nothing was changed");
         return Ok(0);
     }
-    let report = destroy::apply(&session.cx, provider, &plan).await?;
+    let report = match destroy::apply(&session.cx, provider, &plan).await {
+        Ok(report) => report,
+        Err(error) => return Err(explained(session, &project, provider, Task::Destroy, error).await.into()),
+    };
     session.report(report);
     Ok(0)
 }

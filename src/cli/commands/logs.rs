@@ -1,10 +1,14 @@
 use std::time::Duration;
 
-use carrack_core::{ErrorKind, provider::LogQuery, spec::RevisionId};
+use carrack_core::{ErrorKind, permission::Task, provider::LogQuery, spec::RevisionId};
 use clap::Args;
 use futures_util::TryStreamExt;
 
-use crate::cli::{error::Failure, session::Session, settings};
+use crate::cli::{
+    error::Failure,
+    session::{Session, explained},
+    settings,
+};
 
 /// Options of `carrack logs`.
 #[derive(Debug, Args)]
@@ -46,7 +50,11 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
             Ok(Some(line)) => session.ui.print(&format!("{} {}", line.at, line.text)),
             // Ctrl-C is how following ends.
             Err(error) if options.follow && error.kind() == ErrorKind::Cancelled => return Ok(0),
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                drop(lines);
+                let provider = &*connection.provider;
+                return Err(explained(session, &project, provider, Task::Logs, error).await.into());
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) mod emulator;
 pub(super) mod explain;
 pub(super) mod init;
 pub(super) mod logs;
+pub(super) mod permissions;
 pub(super) mod plan;
 pub(super) mod push;
 pub(super) mod schema;

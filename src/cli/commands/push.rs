@@ -1,10 +1,11 @@
+use carrack_core::permission::Task;
 use clap::Args;
 use serde_json::json;
 
 use crate::{
     cli::{
         error::Failure,
-        session::{Session, repository},
+        session::{Session, explained, repository},
     },
     image::Tag,
     ops::image::{LocalImage, build_image, push_image},
@@ -29,7 +30,11 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         .await
         .map_err(|error| session.located(&project, error))?;
     let image = LocalImage { built, repository: repository(&project, &connection, recipe.name()) };
-    let pushed = push_image(&session.cx, &*connection.provider, &ways, &image, Tag::Required(options.tag)).await?;
+    let provider = &*connection.provider;
+    let pushed = match push_image(&session.cx, provider, &ways, &image, Tag::Required(options.tag)).await {
+        Ok(pushed) => pushed,
+        Err(error) => return Err(explained(session, &project, provider, Task::Push, error).await.into()),
+    };
     session.data(&pushed.reference).await;
     session.report(json!({ "reference": pushed.reference, "digest": image.built.digest, "uploaded": pushed.uploaded }));
     Ok(0)

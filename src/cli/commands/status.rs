@@ -1,12 +1,16 @@
 use carrack_core::{
     cause::Cause,
     observed::{ObservedService, Readiness, Revision, ServiceSummary},
+    permission::Task,
 };
 use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{error::Failure, session::Session},
+    cli::{
+        error::Failure,
+        session::{Session, explained},
+    },
     ops::{
         dossier::cause_of,
         observe::missing,
@@ -32,13 +36,21 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     let project = session.project()?;
     let connection = session.connect(&project.place).await?;
     if options.all {
-        let services = connection.provider.services(&session.cx).await?;
+        let services = match connection.provider.services(&session.cx).await {
+            Ok(services) => services,
+            Err(error) => {
+                return Err(explained(session, &project, &*connection.provider, Task::Status, error).await.into());
+            }
+        };
         session.data(&list(&services)).await;
         session.report(json!({ "services": services }));
         return Ok(0);
     }
     let (provider, name, cx) = (&*connection.provider, &project.resolved.name, &session.cx);
-    let (observed, revisions) = tokio::try_join!(provider.observe(cx, name), provider.revisions(cx, name))?;
+    let (observed, revisions) = match tokio::try_join!(provider.observe(cx, name), provider.revisions(cx, name)) {
+        Ok(read) => read,
+        Err(error) => return Err(explained(session, &project, provider, Task::Status, error).await.into()),
+    };
     let Some(live) = observed.service else { return Err(missing(provider, name).into()) };
     let probe = match (&live.url, options.probe) {
         (Some(url), true) => verify(cx, provider, url, live.spec.public == Some(true), false).await?,

@@ -5,6 +5,7 @@ mod human;
 mod json;
 pub(super) mod markdown;
 pub(super) mod plan;
+mod table;
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
@@ -19,6 +20,7 @@ use carrack_core::{
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
+pub(super) use self::table::table;
 use super::{
     Common,
     error::{self, Failure},

@@ -224,9 +224,7 @@ impl Face {
             return run::handle_job(&self.jobs, call, method);
         }
         match method.rsplit_once('.') {
-            Some(("services", verb @ ("getIamPolicy" | "setIamPolicy"))) => {
-                run::handle_policy(&self.run, call, verb)
-            }
+            Some(("services", verb @ ("getIamPolicy" | "setIamPolicy"))) => run::handle_policy(&self.run, call, verb),
             Some(("services", verb)) => run::handle_service(&self.run, call, verb),
             Some(("services.revisions", verb)) => run::handle_revision(&self.run, call, verb),
             Some(("operations", verb)) => run::handle_operation(&self.run, call, verb).await,

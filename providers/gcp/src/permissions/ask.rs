@@ -9,12 +9,13 @@ use carrack_core::{
     Error, ErrorKind, Result,
     event::Ctx,
     permission::{Answer, Held, Need, Scope, ScopeKind, Who},
+    provider::Provider as _,
 };
 use carrack_http::Request;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::place::{self, DEFAULT_ACCOUNT, Repository};
 use crate::{CloudRun, error::classify};
@@ -49,14 +50,30 @@ pub(crate) async fn held(provider: &CloudRun, cx: &Ctx, needs: &[Need]) -> Resul
         Ok::<_, Error>((scope, answer))
     });
     let asked: BTreeMap<Scope, Asked> = try_join_all(ask).await?.into_iter().collect();
+    let account = needs.iter().find(|need| need.on.kind == ScopeKind::ServiceAccount && !place::is_open(&need.on));
+    let account = account.map(|need| need.on.name.clone());
     let held = needs.into_iter().map(async |need| {
         let answer = match need.who {
             Who::Deployer => judge(&need, provider, &asked),
-            Who::Runtime | Who::Cloud => others(&need),
+            Who::Runtime => reader(provider, cx, &need.on.name, account.as_deref()).await?,
+            Who::Cloud => Answer::Unknown { why: format!("who else may use {} is not looked at", need.on) },
         };
-        Held { need, answer }
+        Ok(Held { need, answer })
     });
-    Ok(join_all(held).await)
+    try_join_all(held).await
+}
+
+/// What the service's account may, by the policies of the secret and its project, where those may be read.
+async fn reader(provider: &CloudRun, cx: &Ctx, secret: &str, account: Option<&str>) -> Result<Answer> {
+    match provider.secrets().reader(cx, secret, account).await {
+        Ok(reader) => Ok(match reader.may {
+            Ok(true) => Answer::Yes,
+            Ok(false) => Answer::No { asked: None },
+            Err(why) => Answer::Unknown { why },
+        }),
+        Err(error) if is_ours(&error) => Err(error),
+        Err(error) => Ok(Answer::Unknown { why: error.to_string() }),
+    }
 }
 
 /// The name of the account that a service runs as by default has the project's number in it.
@@ -66,17 +83,13 @@ async fn with_default_account(provider: &CloudRun, cx: &Ctx, needs: &[Need]) -> 
     if !needs.iter().any(|need| need.on.name == DEFAULT_ACCOUNT) {
         return Ok(needs);
     }
-    let url = format!("{PROJECTS}/v1/projects/{}", provider.project);
-    let call = Request::new(Method::GET, url).bearer(&provider.token).classify(classify);
-    let project: Value = match provider.http.send(cx, call).await {
-        Ok(answer) => answer.json().unwrap_or_default(),
+    let number = match provider.number(cx).await {
+        Ok(number) => number,
         Err(error) if is_ours(&error) => return Err(error),
         Err(_) => return Ok(needs),
     };
-    if let Some(number) = project["projectNumber"].as_str() {
-        for need in needs.iter_mut().filter(|need| need.on.name == DEFAULT_ACCOUNT) {
-            need.on.name = DEFAULT_ACCOUNT.replace("PROJECT_NUMBER", number);
-        }
+    for need in needs.iter_mut().filter(|need| need.on.name == DEFAULT_ACCOUNT) {
+        need.on.name = DEFAULT_ACCOUNT.replace("PROJECT_NUMBER", &number);
     }
     Ok(needs)
 }
@@ -170,9 +183,4 @@ fn judge(need: &Need, provider: &CloudRun, asked: &BTreeMap<Scope, Asked>) -> An
         Some(Asked::Failed(why)) => unknown(format!("{} could not be asked: {why}", need.on)),
         None => unknown(format!("only the project was asked, since nothing names the {} yet", need.on.kind.name())),
     }
-}
-
-/// What others are granted is in a policy, which not everybody may read.
-fn others(need: &Need) -> Answer {
-    Answer::Unknown { why: format!("the policy of {} is not looked into", need.on) }
 }

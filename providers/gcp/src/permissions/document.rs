@@ -14,8 +14,8 @@ use super::{
 pub(super) fn document(table: &Table, form: Form, name: &str, needs: &[Need], members: Members<'_>) -> String {
     let (role, rest) = split(table, name, needs, members);
     match form {
-        Form::Role => yaml(table, role.as_ref(), &rest),
-        Form::Commands => gcloud(table, role.as_ref(), &rest),
+        Form::Role => yaml(table, role.as_ref(), &rest, &repositories(needs)),
+        Form::Commands => gcloud(table, role.as_ref(), &rest, &repositories(needs)),
         Form::Terraform => terraform(table, role.as_ref(), &rest),
     }
 }
@@ -50,11 +50,29 @@ fn split(table: &Table, name: &str, needs: &[Need], members: Members<'_>) -> (Op
     (custom, roles::grants(table, &rest, members))
 }
 
+/// A repository that the task makes is not there yet, and nothing can be bound to it before it is.
+fn repositories(needs: &[Need]) -> Vec<String> {
+    let makes = needs.iter().any(|need| need.permission == "artifactregistry.repositories.create");
+    let mut lines = Vec::new();
+    for need in needs.iter().filter(|need| makes && need.on.kind == ScopeKind::Repository) {
+        let Repository { project, location, name } = Repository::of(&need.on);
+        let line = format!(
+            "gcloud artifacts repositories create {name} --repository-format docker --location {location} --project {project}"
+        );
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+const REPOSITORY_FIRST: &str = "# Nothing can be bound to a repository that is not there: make it first, if it is not";
+
 fn heading(grant: &Grant) -> String {
     format!("# {} of {}: {}", grant.on, grant.who.name(), grant.permissions.join(", "))
 }
 
-fn yaml(table: &Table, role: Option<&Custom>, rest: &[Grant]) -> String {
+fn yaml(table: &Table, role: Option<&Custom>, rest: &[Grant], repositories: &[String]) -> String {
     let mut lines = Vec::new();
     match role {
         Some(Custom { id, title, permissions, on, member }) => {
@@ -76,10 +94,14 @@ fn yaml(table: &Table, role: Option<&Custom>, rest: &[Grant]) -> String {
             lines.push(format!("#   {}", grant.command));
         }
     }
+    if !repositories.is_empty() {
+        lines.push(REPOSITORY_FIRST.to_owned());
+        lines.extend(repositories.iter().map(|command| format!("#   {command}")));
+    }
     lines.join("\n")
 }
 
-fn gcloud(table: &Table, role: Option<&Custom>, rest: &[Grant]) -> String {
+fn gcloud(table: &Table, role: Option<&Custom>, rest: &[Grant], repositories: &[String]) -> String {
     let mut lines = Vec::new();
     if let Some(Custom { id, title, permissions, on, member }) = role {
         let project = &table.project;
@@ -89,6 +111,10 @@ fn gcloud(table: &Table, role: Option<&Custom>, rest: &[Grant]) -> String {
             permissions.join(",")
         ));
         lines.push(command(table, on, member, &format!("projects/{project}/roles/{id}")));
+    }
+    if !repositories.is_empty() {
+        lines.push(REPOSITORY_FIRST.to_owned());
+        lines.extend(repositories.iter().map(|command| format!("# {command}")));
     }
     for grant in rest {
         lines.push(heading(grant));
@@ -102,10 +128,10 @@ fn gcloud(table: &Table, role: Option<&Custom>, rest: &[Grant]) -> String {
 fn terraform(table: &Table, role: Option<&Custom>, rest: &[Grant]) -> String {
     let mut blocks = Vec::new();
     if let Some(Custom { id, title, permissions, on, member }) = role {
-        let label = label(id);
+        let label = label(&title.replace(": ", "_"));
         let list: Vec<String> = permissions.iter().map(|name| format!("    {},", quoted(name))).collect();
         blocks.push(format!(
-            "resource \"google_project_iam_custom_role\" \"{label}\" {{\n  project = {}\n  role_id = {}\n  title   = {}\n  permissions = [\n{}\n  ]\n}}",
+            "resource \"google_project_iam_custom_role\" \"{label}\" {{\n  project = {}\n  role_id = {}\n  title   = {}\n\n  permissions = [\n{}\n  ]\n}}",
             quoted(&table.project),
             quoted(id),
             quoted(title),
@@ -151,8 +177,9 @@ fn binding(table: &Table, grant: &Grant) -> String {
         grant.on.name.rsplit('/').next().unwrap_or_default()
     ));
     let rest = [("role", grant.role.clone()), ("member", grant.member.clone())];
+    let width = place.iter().chain(&rest).map(|(key, _)| key.len()).max().unwrap_or(0);
     let lines: Vec<String> =
-        place.iter().chain(&rest).map(|(key, value)| format!("  {key} = {}", quoted(value))).collect();
+        place.iter().chain(&rest).map(|(key, value)| format!("  {key:<width$} = {}", quoted(value))).collect();
     format!("resource \"{kind}\" \"{label}\" {{\n{}\n}}", lines.join("\n"))
 }
 

@@ -63,10 +63,6 @@ fn pipeline(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Need> {
     if task == Task::Ci {
         list.project("run.services.create", "makes the service", RUN);
         list.only("the service is not there yet, and the pipeline is to make it");
-        if subject.spec.public == Some(true) {
-            list.service("run.services.setIamPolicy", "lets anyone call it", RUN);
-            list.only("`public` in the file is not what is live");
-        }
     }
     list.needs
 }
@@ -260,9 +256,11 @@ impl List<'_> {
         self.service("run.services.update", "changes the service", RUN);
         self.wait();
         self.act_as();
-        if settings && self.file_says_public() {
+        if settings && self.file_says_public() && self.subject.changes_access != Some(false) {
             self.service("run.services.setIamPolicy", "sets who may call it", RUN);
-            self.only("`public` in the file is not what is live");
+            if self.subject.changes_access.is_none() {
+                self.only("`public` in the file is not what is live");
+            }
         }
         self.evidence();
         self.runtime();

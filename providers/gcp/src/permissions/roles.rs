@@ -185,21 +185,26 @@ const ROLES: [Role; 15] = [
     },
 ];
 
-/// The role, or roles, that hold all of it and the least besides.
+/// The roles that hold all of it and the least in all; what no role holds is left out.
 fn least(permissions: &[String]) -> Vec<(&'static Role, Vec<String>)> {
-    let mut left: Vec<&String> = permissions.iter().collect();
-    let mut chosen = Vec::new();
-    while !left.is_empty() {
-        let covers = |role: &Role| left.iter().filter(|name| role.holds.contains(&name.as_str())).count();
-        // The most at once, and of those the smallest.
-        let best = ROLES.iter().max_by_key(|role| (covers(role), std::cmp::Reverse(role.size)));
-        let Some(role) = best.filter(|role| covers(role) > 0) else { break };
+    let useful: Vec<&'static Role> =
+        ROLES.iter().filter(|role| permissions.iter().any(|name| role.holds.contains(&name.as_str()))).collect();
+    let holds = |roles: &[&Role], name: &String| roles.iter().any(|role| role.holds.contains(&name.as_str()));
+    let held = permissions.iter().filter(|name| holds(&useful, name)).count();
+    // Never more than a few are useful, so that every choice of them is looked at.
+    let chosen = (0_u32..1 << useful.len())
+        .map(|choice| (0..useful.len()).filter(|index| choice & 1 << index != 0).map(|index| useful[index]).collect())
+        .filter(|roles: &Vec<&'static Role>| permissions.iter().filter(|name| holds(roles, name)).count() == held)
+        .min_by_key(|roles| (roles.iter().map(|role| role.size).sum::<u32>(), roles.len()))
+        .unwrap_or_default();
+    let mut left: Vec<String> = permissions.to_vec();
+    let mut taken = Vec::new();
+    for role in chosen {
         let (held, rest) = left.into_iter().partition(|name| role.holds.contains(&name.as_str()));
-        let held: Vec<&String> = held;
-        chosen.push((role, held.into_iter().cloned().collect()));
+        taken.push((role, held));
         left = rest;
     }
-    chosen
+    taken
 }
 
 /// What is granted where. A service's own policy would do for most of Cloud Run's, but not for making it and for
@@ -297,6 +302,10 @@ mod tests {
         assert_eq!(
             of(&["run.services.get", "logging.logEntries.list", "run.services.update"]),
             ["roles/run.developer", "roles/logging.viewer"]
+        );
+        assert_eq!(
+            of(&["secretmanager.secrets.get", "secretmanager.versions.add"]),
+            ["roles/secretmanager.secretVersionAdder", "roles/secretmanager.viewer"]
         );
         assert!(of(&["something.else.entirely"]).is_empty());
     }

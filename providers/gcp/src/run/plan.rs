@@ -53,10 +53,10 @@ fn plan_deploy(
     if before["policy"].is_null() && before["policy"] != after["policy"] {
         return Err(Error::new(
             ErrorKind::PermissionDenied,
-            "refusing to change public access: the access policy may not be read",
+            "refusing to change public access: the access policy may not be read, which needs the permission `run.services.getIamPolicy`",
         )
         .at_field("service.public")
-        .hint("remove `public` from [service] to leave it as it is, or grant `run.services.getIamPolicy`"));
+        .hint("or remove `public` from [service] to leave it as it is"));
     }
     let old_spec = live.map_or_else(ServiceSpec::default, |live| live.spec.clone());
     let changes = diff(&old_spec, &from_wire(&after)?);

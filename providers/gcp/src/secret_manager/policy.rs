@@ -139,7 +139,7 @@ impl CloudRun {
     }
 
     /// The number of the own project.
-    async fn number(&self, cx: &Ctx) -> Result<String> {
+    pub(crate) async fn number(&self, cx: &Ctx) -> Result<String> {
         if is_number(&self.project) {
             return Ok(self.project.clone());
         }
