@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line: arguments, settings, output, exit codes |
 //! | [`ops`] | what the commands do, over any provider |
 //! | [`config`] | carrack.toml: keys, diagnostics, targets |
+//! | [`ci`] | pipelines for a CI, and what lets them in without a key |
 //! | [`image`] | images without a daemon: layers, OCI layout, push, a look at the program |
 //! | [`registry`] | from a target to its provider; the only file that names all clouds |
 //!
@@ -14,6 +15,7 @@
 //! A deploy goes: `config` → a spec → `image` builds, the provider observes → the provider plans →
 //! `image` pushes → core's `run` applies step by step → events → `cli::ui` → exit code.
 
+pub mod ci;
 pub mod cli;
 pub mod config;
 pub mod image;

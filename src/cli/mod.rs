@@ -14,10 +14,7 @@ use clap::{Args, Parser, Subcommand, builder::styling};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    commands::{
-        auth, build, check, completions, deploy, destroy, explain, init, logs, permissions, plan, push, schema,
-        secrets, status,
-    },
+    commands::{auth, build, check, ci, completions, deploy, destroy, explain, init, logs, permissions, plan, push, schema, secrets, status},
     error::Failure,
     session::Session,
     settings::{Environment, Format},
@@ -108,6 +105,8 @@ enum Command {
     Secrets(secrets::Options),
     /// Show and check the permissions that this needs
     Permissions(permissions::Options),
+    /// Write a pipeline that plans and deploys, and what lets it in without a key
+    Ci(ci::Options),
     /// Run, stop and look into the local cloud
     #[cfg(all(feature = "local", target_os = "linux"))]
     Emulator(commands::emulator::Options),
@@ -166,6 +165,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Destroy(options) => destroy::run(session, options).await,
         Command::Secrets(options) => secrets::run(session, options).await,
         Command::Permissions(options) => permissions::run(session, options).await,
+        Command::Ci(options) => ci::run(session, options),
         #[cfg(all(feature = "local", target_os = "linux"))]
         Command::Emulator(options) => commands::emulator::run(session, options).await,
         Command::Completions(options) => completions::run(session, options),

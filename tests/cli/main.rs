@@ -12,6 +12,7 @@ mod environment;
 mod failures;
 mod faults;
 mod identities;
+mod github;
 mod left_behind;
 mod lifecycle;
 mod pushes;

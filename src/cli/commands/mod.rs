@@ -2,6 +2,7 @@
 pub(super) mod auth;
 pub(super) mod build;
 pub(super) mod check;
+pub(super) mod ci;
 pub(super) mod completions;
 pub(super) mod deploy;
 pub(super) mod destroy;

@@ -14,7 +14,7 @@ use std::{
 use carrack_core::event::{Event, Phase};
 use serde_json::Value;
 
-use super::{Consumer, markdown};
+use super::{Consumer, human::phase_verbs, markdown};
 use crate::{cli::settings::GitHubStep, config::Diagnostics};
 
 /// What a step may take: <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#step-isolation-and-limits>.
@@ -43,7 +43,7 @@ impl GitHub {
         if self.lines && !self.quiet && self.open != Some(phase) {
             self.close();
             let title = self.titles.iter().rev().find(|(started, _)| *started == phase);
-            command("group", &[], title.map_or("Output", |(_, title)| title));
+            command("group", &[], &format!("{} {}", phase_verbs(phase).0, title.map_or("", |(_, title)| title)));
             self.open = Some(phase);
         }
     }

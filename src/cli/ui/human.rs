@@ -82,7 +82,7 @@ impl Human {
     }
 }
 
-const fn phase_verbs(phase: Phase) -> (&'static str, &'static str) {
+pub(super) const fn phase_verbs(phase: Phase) -> (&'static str, &'static str) {
     match phase {
         Phase::Build => ("Building", "Built"),
         Phase::Push => ("Pushing", "Pushed"),

@@ -8,7 +8,7 @@ use carrack_core::{
 };
 use serde_json::Value;
 
-/// The whole plan.
+/// The whole plan, one heading a step.
 pub(in crate::cli) fn plan(plan: &Plan) -> String {
     let place = format!("{} in {}/{}", plan.target.provider.0, plan.target.scope, plan.target.region);
     let mut text = String::new();
@@ -21,6 +21,7 @@ pub(in crate::cli) fn plan(plan: &Plan) -> String {
             Verb::Update => "update",
             Verb::Delete => "delete",
         };
+        text += if text.is_empty() { "" } else { "\n" };
         text += &format!("### Plan: {verb} {} {}\n\n{place}\n", step.resource.kind, code(&step.resource.name));
         if !step.changes.is_empty() {
             let width = step.changes.iter().map(|change| change.path.len()).max().unwrap_or(0);
