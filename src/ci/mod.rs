@@ -141,7 +141,10 @@ mod tests {
     #[test]
     fn an_image_tells_where_its_repository_is() {
         let parts = |image| artifact_registry(image).map(|parts| parts.join(" "));
-        assert_eq!(parts("europe-west1-docker.pkg.dev/p/apps/team/shop@sha256:1").as_deref(), Some("europe-west1 p apps"));
+        assert_eq!(
+            parts("europe-west1-docker.pkg.dev/p/apps/team/shop@sha256:1").as_deref(),
+            Some("europe-west1 p apps")
+        );
         assert_eq!(parts("us-docker.pkg.dev/example.com/p/apps/shop").as_deref(), Some("us example.com:p apps"));
         assert_eq!(parts("gcr.io/p/shop"), None);
         assert_eq!(parts("docker.io/library/nginx"), None);

@@ -14,7 +14,10 @@ use clap::{Args, Parser, Subcommand, builder::styling};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    commands::{auth, build, check, ci, completions, deploy, destroy, explain, init, logs, permissions, plan, push, schema, secrets, status},
+    commands::{
+        auth, build, check, ci, completions, deploy, destroy, explain, init, logs, permissions, plan, push, schema,
+        secrets, status,
+    },
     error::Failure,
     session::Session,
     settings::{Environment, Format},

@@ -171,9 +171,11 @@ fn setup(session: &mut Session, options: &SetUp) -> Result<u8, Failure> {
     let image = project.resolved.image.as_ref();
     let reference = match image {
         Some(ImageSource::Ref(reference)) => Some(reference.0.clone()),
-        Some(ImageSource::Build(build)) => {
-            Some(repository(&project, &connect(&project.place, &Access::Cloud)?, &build.name))
-        }
+        Some(ImageSource::Build(build)) => Some(repository(
+            &project,
+            &connect(&project.place, &Access::Cloud(session.environment.credentials(None, None)?))?,
+            &build.name,
+        )),
         None => None,
     };
     let spec = &project.resolved.deploy.spec;
