@@ -105,6 +105,20 @@ fn the_local_clouds_page() {
 }
 
 #[test]
+fn the_page_on_secrets() {
+    let cloud = LocalCloud::start();
+    let target = "[targets.prod]\nprovider = \"cloud-run\"\nproject = \"local\"\nregion = \"us-central1\"\n";
+    let file = project(&cloud.dir().join("app"), "shop", target);
+    let folder = file.parent().unwrap();
+    fs::write(folder.join("key.pem"), "-----BEGIN KEY-----\nMIIE\n-----END KEY-----\n").unwrap();
+    for line in commands("docs/secrets.md") {
+        ok(run(&cloud, &format!("export PASSWORD=hunter2; {line}"), folder));
+    }
+    assert_eq!(fs::read(folder.join("password.txt")).unwrap(), b"hunter2");
+    assert_eq!(fs::read(folder.join("key.pem")).unwrap(), fs::read(folder.join("key-again.pem")).unwrap());
+}
+
+#[test]
 fn the_hello_example_answers_with_service_and_revision() {
     let cloud = LocalCloud::start();
     let deploy = || {
@@ -161,7 +175,10 @@ fn help_examples_parse() {
         .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
         .collect();
     let mut checked = 0;
-    let nested = ["emulator faults", "emulator faults add"].map(str::to_owned);
+    let secrets = ["set", "list", "versions", "get", "enable", "destroy", "delete", "grant"]
+        .map(|verb| format!("secrets {verb}"));
+    let nested =
+        ["emulator faults", "emulator faults add"].map(str::to_owned).into_iter().chain(secrets).collect::<Vec<_>>();
     for name in names.iter().chain(&nested).filter(|name| *name != "help") {
         let help = stdout(&ok(carrack(dir.path()).args(name.split(' ')).arg("--help").output().unwrap()));
         for line in help

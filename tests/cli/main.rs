@@ -18,4 +18,5 @@ mod lifecycle;
 mod pushes;
 mod recording;
 mod run;
+mod secrets;
 mod surgical;

@@ -10,8 +10,8 @@ const LONGEST_LINE: usize = 4095;
 
 /// Asks on stderr and reads a line of stdin, without the line break that ends it.
 pub(super) async fn ask(cx: &Ctx, question: &str) -> Result<SecretValue> {
-    let _ = write!(anstream::stderr(), "{question}");
     let quiet = Quiet::begin()?;
+    let _ = write!(anstream::stderr(), "{question}");
     // The terminal is as it was, whether somebody types, interrupts, or time is up.
     let typed = bounded(cx, "typing the value", tokio::task::spawn_blocking(line)).await;
     drop(quiet);

@@ -126,10 +126,7 @@ async fn read(session: &Session, source: &Source, name: &str, longest: usize) ->
         Some(path) => bounded(File::open(path)?, longest),
         None => bounded(std::io::stdin().lock(), longest),
     });
-    let unreadable = |e: std::io::Error| {
-        let kind = if e.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Usage };
-        Error::new(kind, format!("cannot read {what}")).with_source(e)
-    };
+    let unreadable = |e: std::io::Error| Error::new(ErrorKind::Usage, format!("cannot read {what}")).with_source(e);
     // Standard input may never end.
     let read = carrack_core::poll::bounded(&session.cx, &format!("reading {what}"), reading).await?;
     let read = read.map_err(|e| Error::new(ErrorKind::Internal, "reading failed").with_source(e))?;
