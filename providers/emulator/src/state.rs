@@ -116,7 +116,6 @@ impl Cloud {
         let parts = run::Parts {
             iam: iam.clone(),
             grants: grants.clone(),
-            accounts: accounts.clone(),
             credentials: credentials.clone(),
             logs: logs.clone(),
             images: images.clone(),

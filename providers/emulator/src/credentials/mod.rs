@@ -76,7 +76,7 @@ impl Credentials {
 }
 
 /// As accounts are known in a token: 21 digits that stay the same.
-fn unique_id(email: &str) -> String {
+pub(crate) fn unique_id(email: &str) -> String {
     let digest = Sha256::digest(email.as_bytes());
     let number = digest.iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
     (100_000_000_000_000_000_000 + number % 20_000_000_000_000_000_000).to_string()

@@ -5,9 +5,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::accounts::{ServiceAccounts, is_id};
-use crate::gcp::{
-    call::{Call, page, unimplemented},
-    status::{Code, Status},
+use crate::{
+    credentials::unique_id,
+    gcp::{
+        call::{Call, page, unimplemented},
+        schema::camel,
+        status::{Code, Status},
+    },
 };
 
 /// What a caller may say of an account.
@@ -62,8 +66,7 @@ fn create(accounts: &ServiceAccounts, call: &Call<'_>) -> Result<Value, Status> 
         None => project.clone(),
     };
     let email = format!("{id}@{host}.iam.gserviceaccount.com");
-    // Twenty-one digits, like Google's.
-    let number = format!("1{:020}", fastrand::u64(..));
+    let number = unique_id(&email);
     let mut account = json!({
         "name": format!("projects/{project}/serviceAccounts/{email}"),
         "projectId": project,
@@ -80,9 +83,7 @@ fn create(accounts: &ServiceAccounts, call: &Call<'_>) -> Result<Value, Status> 
 }
 
 fn describe(account: &mut Value, given: &Value, mask: Option<&str>) -> Value {
-    let wanted = |field: &str| {
-        mask.is_none_or(|mask| mask.split(',').any(|path| crate::gcp::schema::camel(path.trim()) == field))
-    };
+    let wanted = |field: &str| mask.is_none_or(|mask| mask.split(',').any(|path| camel(path.trim()) == field));
     for field in KEPT.into_iter().filter(|field| wanted(field)) {
         match given.get(field) {
             Some(value) => account[field] = value.clone(),

@@ -54,11 +54,7 @@ pub(crate) use self::{
 use std::sync::Arc;
 
 use super::{
-    artifact_registry::Repositories,
-    iam::{Grants, ServiceAccounts},
-    logging::Logs,
-    operations::Operations,
-    project::Projects,
+    artifact_registry::Repositories, iam::Grants, logging::Logs, operations::Operations, project::Projects,
     secret_manager::Secrets,
 };
 use crate::{credentials::Credentials, iam::Iam, runtime::Runtime, server::activity::Activity, state::Images};
@@ -68,7 +64,6 @@ use crate::{credentials::Credentials, iam::Iam, runtime::Runtime, server::activi
 pub(crate) struct Parts {
     pub(crate) iam: Arc<Iam>,
     pub(crate) grants: Arc<Grants>,
-    pub(crate) accounts: Arc<ServiceAccounts>,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) images: Arc<dyn Images>,
