@@ -24,8 +24,7 @@ const LIFE: i64 = 60 * 60;
 pub(super) struct Subjects(RwLock<BTreeMap<String, String>>);
 
 impl Subjects {
-    fn keep(&self, email: &str) -> String {
-        let id = unique_id(email);
+    fn keep(&self, email: &str, id: String) -> String {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), email.to_owned());
         id
     }
@@ -37,7 +36,8 @@ impl Subjects {
 
 impl Credentials {
     pub(super) async fn id_token(&self, email: &str, audience: &str, tell_email: bool) -> Result<String, Failed> {
-        let (now, id) = (now(), self.subjects.keep(email));
+        let id = self.accounts.unique_id(email).unwrap_or_else(|| unique_id(email));
+        let (now, id) = (now(), self.subjects.keep(email, id));
         let mut claims = json!({ "aud": audience, "azp": id, "sub": id, "iat": now, "exp": now + LIFE });
         if tell_email {
             claims["email"] = json!(email);

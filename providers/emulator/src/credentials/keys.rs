@@ -91,9 +91,14 @@ impl Credentials {
         Ok((file, self.keys.keep(email, key)?))
     }
 
+    /// Keys end with their account.
+    pub(crate) fn forget(&self, email: &str) {
+        self.keys.0.write().unwrap_or_else(PoisonError::into_inner).remove(email);
+    }
+
     /// `method` is its id below `iam.projects.serviceAccounts.keys.`.
     pub(crate) async fn handle_key(&self, call: &Call<'_>, method: &str) -> Result<Value, Status> {
-        let email = call.parameter(1);
+        let email = self.accounts.email(&call.parameter(1));
         if !email.contains('@') {
             return Err(not_found());
         }

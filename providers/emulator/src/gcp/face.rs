@@ -205,7 +205,11 @@ impl Face {
             return self.credentials.handle_pool(call, method);
         }
         if id.starts_with("iam.") {
-            return iam::handle(&self.authority, call, id);
+            let answer = iam::handle(&self.authority, call, id);
+            if id == "iam.projects.serviceAccounts.delete" && answer.is_ok() {
+                self.credentials.forget(&call.parameter(1));
+            }
+            return answer;
         }
         if id == "logging.entries.list" {
             return logging::handle(&self.logs, &self.projects, call);

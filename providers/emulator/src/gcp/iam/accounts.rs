@@ -46,6 +46,11 @@ impl ServiceAccounts {
         is_number.then(of_number).flatten().unwrap_or_else(|| named.to_owned())
     }
 
+    /// What a token calls it, if it was made.
+    pub(crate) fn unique_id(&self, email: &str) -> Option<String> {
+        Some(self.kept().made.get(email)?["uniqueId"].as_str()?.to_owned())
+    }
+
     /// Whether somebody disabled it.
     pub(crate) fn is_disabled(&self, email: &str) -> bool {
         self.kept().made.get(email).is_some_and(|account| account["disabled"] == true)

@@ -1,6 +1,9 @@
 //! Tokens from every endpoint that gives one, over loopback.
+mod federation;
+mod identity;
 mod metadata;
 mod oauth;
+mod secrecy;
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -16,9 +19,12 @@ use serde_json::{Value, json};
 
 use super::harness::{Local, TOKEN};
 
-const ACCOUNT: &str = "ci@local.iam.gserviceaccount.com";
+const ACCOUNT: &str = "deployer@local.iam.gserviceaccount.com";
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 const ASSERTION: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const CREDENTIALS: &str = "iamcredentials.googleapis.com";
+const IAM: &str = "iam.googleapis.com";
+const STS: &str = "sts.googleapis.com";
 const OAUTH: &str = "oauth2.googleapis.com";
 
 fn now() -> i64 {
@@ -36,6 +42,10 @@ async fn answer(request: RequestBuilder) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.expect("a text");
     (status, serde_json::from_str(&text).unwrap_or_else(|_| json!(text)))
+}
+
+async fn post(local: &Local, host: &str, path: &str, token: &str, body: Value) -> (u16, Value) {
+    answer(request(local, Method::POST, host, path).bearer_auth(token).json(&body)).await
 }
 
 async fn form(local: &Local, host: &str, path: &str, fields: &[(&str, &str)]) -> (u16, Value) {
@@ -73,6 +83,13 @@ fn signed(key: &Value, claims: &Value) -> String {
 fn claims(token: &str) -> Value {
     let part = token.split('.').nth(1).expect("three parts");
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64")).expect("JSON")
+}
+
+/// With another signature.
+fn forged(token: &str) -> String {
+    let (signed, signature) = token.rsplit_once('.').expect("three parts");
+    let first = if signature.starts_with('A') { 'B' } else { 'A' };
+    format!("{signed}.{first}{}", &signature[1..])
 }
 
 fn refused(error: &str, description: &str) -> (u16, Value) {
