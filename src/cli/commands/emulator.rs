@@ -3,6 +3,7 @@ mod credentials;
 mod env;
 mod faults;
 mod identity;
+mod token;
 
 use std::{
     ffi::OsString,
@@ -35,6 +36,7 @@ use crate::cli::{
   carrack emulator faults add 503 --service run --method PATCH
   eval \"$(carrack emulator env)\"
   eval \"$(carrack emulator env --for gcloud)\"
+  carrack emulator token --email ci@local.iam.gserviceaccount.com --role roles/run.developer
   carrack emulator key ci@local.iam.gserviceaccount.com --out key.json
   eval \"$(carrack emulator identity github --repository octo/hello)\"
   carrack emulator stop")]
@@ -61,6 +63,8 @@ enum Command {
     Requests,
     /// Let calls go wrong on purpose
     Faults(faults::Options),
+    /// Make a token of somebody who may do only so much, and print it
+    Token(token::Options),
     /// Write a key file of a service account
     Key(credentials::Key),
     /// Write the file that a user's login with gcloud leaves
@@ -136,6 +140,7 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         Command::Logs => logs(session)?,
         Command::Requests => requests(session).await?,
         Command::Faults(options) => faults::run(session, options).await?,
+        Command::Token(options) => token::run(session, options).await?,
         Command::Key(options) => credentials::key(session, options).await?,
         Command::Login(options) => credentials::login(session, options).await?,
         Command::Identity(options) => identity::run(session, options).await?,
