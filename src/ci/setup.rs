@@ -1,4 +1,6 @@
 //! What an owner does once: a pool that trusts one repository, two accounts, and what each of them may do.
+use carrack_core::permission::{Grant, Members, Need, PermissionTable, ScopeKind, Who};
+
 use super::{Host, Names};
 
 /// For whom.
@@ -18,34 +20,39 @@ pub struct Setup<'a> {
     pub project: &'a str,
     /// Where images are: location, project and name; `None` when no registry of Google's has them.
     pub images: Option<[String; 3]>,
-    /// Whether images are pushed, or only read.
-    pub builds: bool,
-    /// The account that the service runs as; `None` is the default one.
-    pub runtime: Option<&'a str>,
-    /// Whether a deploy opens the service to anyone.
-    pub public: bool,
-    /// The secrets that the file names.
-    pub secrets: &'a [String],
+    /// The account that the service runs as, with [`NUMBER`] in the default one.
+    pub runtime: &'a str,
+    /// What permissions are called.
+    pub table: &'a dyn PermissionTable,
+    /// What the account that plans needs.
+    pub plan: Vec<Need>,
+    /// What the account that deploys needs, and the service's own.
+    pub deploy: Vec<Need>,
 }
 
-/// One role for one of the two accounts.
-pub(super) struct Grant {
-    pub(super) to: Account,
-    pub(super) role: &'static str,
-    pub(super) on: On,
-}
+/// Stands for the project's number, which no file says.
+pub(super) const NUMBER: &str = "PROJECT_NUMBER";
 
+/// The account that a service runs as when none is named.
+/// <https://cloud.google.com/run/docs/securing/service-identity#default-service-account>
+pub const DEFAULT_RUNTIME: &str = "PROJECT_NUMBER-compute@developer.gserviceaccount.com";
+
+/// One of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Account {
     Plan,
     Deploy,
 }
 
-pub(super) enum On {
-    Project,
-    Images,
-    Runtime,
-    Secret(String),
+impl Account {
+    pub(super) const BOTH: [Self; 2] = [Self::Plan, Self::Deploy];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Deploy => "deploy",
+        }
+    }
 }
 
 impl Setup<'_> {
@@ -101,31 +108,34 @@ impl Setup<'_> {
         format!("{kind}://iam.googleapis.com/{pool}/{who}")
     }
 
-    /// The least roles: <https://cloud.google.com/run/docs/reference/iam/roles>,
-    /// <https://cloud.google.com/artifact-registry/docs/access-control#roles>.
-    pub(super) fn grants(&self) -> Vec<Grant> {
-        use Account::{Deploy, Plan};
-        let grant = |to, role, on| Grant { to, role, on };
-        let mut grants = vec![
-            grant(Plan, "roles/run.viewer", On::Project),
-            // The developer's role cannot open a service.
-            grant(Deploy, if self.public { "roles/run.admin" } else { "roles/run.developer" }, On::Project),
-            // A deploy that fails shows the container's last lines.
-            grant(Deploy, "roles/logging.viewer", On::Project),
-            grant(Deploy, "roles/iam.serviceAccountUser", On::Runtime),
-        ];
-        if self.images.is_some() {
-            let plan = if self.builds { "roles/artifactregistry.writer" } else { "roles/artifactregistry.reader" };
-            grants.push(grant(Plan, plan, On::Images));
-            grants.push(grant(Deploy, "roles/artifactregistry.reader", On::Images));
-        }
-        for secret in self.secrets {
-            // Names and versions, no values.
-            for to in [Plan, Deploy] {
-                grants.push(grant(to, "roles/secretmanager.viewer", On::Secret(secret.clone())));
-            }
-        }
-        grants
+    /// A role of the project of one's own has precisely what is needed of the project and of services, which need not
+    /// be there yet; of each other thing the least role that Google has ready.
+    pub(super) fn rights(&self, account: Account) -> (Vec<&str>, Vec<Grant>) {
+        let (needs, email) = match account {
+            Account::Plan => (&self.plan, self.names.plan_account()),
+            Account::Deploy => (&self.deploy, self.names.deploy_account()),
+        };
+        let of_project =
+            |need: &&Need| need.who == Who::Deployer && matches!(need.on.kind, ScopeKind::Project | ScopeKind::Service);
+        let mut permissions: Vec<&str> = needs.iter().filter(of_project).map(|need| need.permission.as_str()).collect();
+        permissions.sort_unstable();
+        permissions.dedup();
+        let rest: Vec<Need> = needs.iter().filter(|need| !of_project(need)).cloned().collect();
+        let member = format!("serviceAccount:{email}");
+        let members = Members { deployer: Some(&member), runtime: Some(self.runtime) };
+        (permissions, self.table.grants(&rest, members))
+    }
+
+    /// The role's id: letters and digits. <https://cloud.google.com/iam/docs/creating-custom-roles>
+    pub(super) fn role(&self, account: Account) -> String {
+        let words = self.names.pool().split('-').chain([account.name()]);
+        let capital = |word: &str| {
+            let (first, rest) = word.split_at(word.len().min(1));
+            first.to_ascii_uppercase() + rest
+        };
+        let id = words.map(capital).collect::<String>();
+        let (first, rest) = id.split_at(1);
+        first.to_ascii_lowercase() + rest
     }
 }
 
@@ -171,6 +181,10 @@ gcloud iam service-accounts add-iam-policy-binding \"$deploy\" --project \"$proj
   --member \"{main}\"
 
 # What they may do.
+role() {{
+  if gcloud iam roles describe \"$1\" --project \"$project\" >/dev/null 2>&1; then verb=update; else verb=create; fi
+  gcloud iam roles \"$verb\" \"$1\" --project \"$project\" --title \"$2\" --stage GA --permissions \"$3\" --quiet >/dev/null
+}}
 ",
         plan = names.plan_account(),
         deploy = names.deploy_account(),
@@ -188,8 +202,21 @@ gcloud artifacts repositories describe {name} --project {images_project} --locat
 "
         );
     }
-    for grant in setup.grants() {
-        text += &command(setup, &grant);
+    for account in Account::BOTH {
+        let (permissions, grants) = setup.rights(account);
+        let (name, role) = (account.name(), setup.role(account));
+        text += &format!(
+            "\
+role {role} 'Carrack: {name} for {repository}' \\
+  {permissions}
+gcloud projects add-iam-policy-binding \"$project\" --condition None --quiet \\
+  --member \"serviceAccount:${name}\" --role \"projects/$project/roles/{role}\" >/dev/null
+",
+            permissions = permissions.join(","),
+        );
+        for grant in &grants {
+            text += &format!("{} --quiet >/dev/null\n", grant.command.replace(NUMBER, "$number"));
+        }
     }
     text + &format!(
         "
@@ -197,36 +224,4 @@ gcloud artifacts repositories describe {name} --project {images_project} --locat
 echo \"CARRACK_FEDERATION_PROVIDER=$pool/providers/{provider}\"
 "
     )
-}
-
-fn command(setup: &Setup<'_>, grant: &Grant) -> String {
-    let on = match &grant.on {
-        On::Project => "projects add-iam-policy-binding \"$project\" --condition None".to_owned(),
-        On::Images => {
-            let [location, project, name] = setup.images.clone().unwrap_or_default();
-            format!("artifacts repositories add-iam-policy-binding {name} --project {project} --location {location}")
-        }
-        On::Runtime => {
-            let account = setup.runtime.unwrap_or("$number-compute@developer.gserviceaccount.com");
-            format!("iam service-accounts add-iam-policy-binding \"{account}\" --project \"$project\"")
-        }
-        On::Secret(name) => match secret(name) {
-            (Some(project), name) => format!("secrets add-iam-policy-binding {name} --project {project}"),
-            (None, name) => format!("secrets add-iam-policy-binding {name} --project \"$project\""),
-        },
-    };
-    let who = match grant.to {
-        Account::Plan => "$plan",
-        Account::Deploy => "$deploy",
-    };
-    format!("gcloud {on} \\\n  --member \"serviceAccount:{who}\" --role {} --quiet >/dev/null\n", grant.role)
-}
-
-/// A secret of another project is named whole.
-pub(super) fn secret(name: &str) -> (Option<&str>, &str) {
-    let parts: Vec<_> = name.split('/').collect();
-    match parts.as_slice() {
-        ["projects", project, "secrets", name] => (Some(project), name),
-        _ => (None, name),
-    }
 }

@@ -1,5 +1,10 @@
 //! The same set-up for Terraform: <https://registry.terraform.io/providers/hashicorp/google/latest/docs>.
-use super::setup::{Account, Grant, On, Setup, secret};
+use carrack_core::permission::{Grant, ScopeKind, Who};
+
+use super::{
+    artifact_registry,
+    setup::{Account, NUMBER, Setup},
+};
 
 /// One file of resources.
 pub fn terraform(setup: &Setup<'_>) -> String {
@@ -79,8 +84,8 @@ resource \"google_artifact_registry_repository\" \"carrack\" {{
 "
         );
     }
-    for (number, grant) in setup.grants().iter().enumerate() {
-        text += &resource(setup, grant, number + 1);
+    for account in Account::BOTH {
+        text += &rights(setup, account);
     }
     text + "\
 # What the pipeline has to know; it is no secret.
@@ -90,47 +95,74 @@ output \"CARRACK_FEDERATION_PROVIDER\" {
 "
 }
 
-fn resource(setup: &Setup<'_>, grant: &Grant, number: usize) -> String {
-    let who = match grant.to {
-        Account::Plan => "carrack_plan",
-        Account::Deploy => "carrack_deploy",
+fn rights(setup: &Setup<'_>, account: Account) -> String {
+    let (permissions, grants) = setup.rights(account);
+    let (name, role, project, repository) = (account.name(), setup.role(account), setup.project, setup.repository);
+    let permissions: String = permissions.iter().map(|permission| format!("    \"{permission}\",\n")).collect();
+    let mut text = format!(
+        "\
+resource \"google_project_iam_custom_role\" \"carrack_{name}\" {{
+  project = \"{project}\"
+  role_id = \"{role}\"
+  title   = \"Carrack: {name} for {repository}\"
+  permissions = [
+{permissions}  ]
+}}
+
+resource \"google_project_iam_member\" \"carrack_{name}\" {{
+  project = \"{project}\"
+  role    = google_project_iam_custom_role.carrack_{name}.name
+  member  = google_service_account.carrack_{name}.member
+}}
+
+"
+    );
+    for (number, grant) in grants.iter().enumerate() {
+        text += &binding(setup, account, grant, number + 1);
+    }
+    text
+}
+
+fn binding(setup: &Setup<'_>, account: Account, grant: &Grant, number: usize) -> String {
+    let name = account.name();
+    let numbered = |text: &str| text.replace(NUMBER, "${data.google_project.carrack.number}");
+    let member = match grant.who {
+        Who::Deployer => format!("google_service_account.carrack_{name}.member"),
+        Who::Runtime | Who::Cloud => format!("\"{}\"", numbered(&grant.member)),
     };
-    let (kind, on) = match &grant.on {
-        On::Project => ("google_project_iam_member", format!("  project = \"{}\"\n", setup.project)),
-        On::Images => (
-            "google_artifact_registry_repository_iam_member",
-            ["project", "location", "repository_id"]
-                .map(|key| {
-                    let from = if key == "repository_id" { "name" } else { key };
-                    let key = if key == "repository_id" { "repository" } else { key };
-                    format!("  {key} = google_artifact_registry_repository.carrack.{from}\n")
-                })
-                .concat(),
-        ),
-        On::Runtime => {
-            let account = setup
-                .runtime
-                .map_or("${data.google_project.carrack.number}-compute@developer.gserviceaccount.com", |account| {
-                    account
-                });
-            let id = format!("projects/{}/serviceAccounts/{account}", setup.project);
-            ("google_service_account_iam_member", format!("  service_account_id = \"{id}\"\n"))
+    let (kind, place) = match grant.on.kind {
+        ScopeKind::Project | ScopeKind::Service => {
+            ("google_project_iam_member", vec![("project", setup.project.to_owned())])
         }
-        On::Secret(name) => {
-            let (project, name) = secret(name);
-            let project = project.unwrap_or(setup.project);
-            (
-                "google_secret_manager_secret_iam_member",
-                format!("  project = \"{project}\"\n  secret_id = \"{name}\"\n"),
-            )
+        ScopeKind::ServiceAccount => {
+            let id = format!("projects/{}/serviceAccounts/{}", setup.project, numbered(&grant.on.name));
+            ("google_service_account_iam_member", vec![("service_account_id", id)])
         }
+        ScopeKind::Repository => {
+            let [location, project, repository] = artifact_registry(&grant.on.name).unwrap_or_default();
+            let place = vec![("project", project), ("location", location), ("repository", repository)];
+            ("google_artifact_registry_repository_iam_member", place)
+        }
+        ScopeKind::Secret => {
+            let (project, secret) = match grant.on.name.split('/').collect::<Vec<_>>().as_slice() {
+                ["projects", project, "secrets", secret] => ((*project).to_owned(), (*secret).to_owned()),
+                _ => (setup.project.to_owned(), grant.on.name.clone()),
+            };
+            ("google_secret_manager_secret_iam_member", vec![("project", project), ("secret_id", secret)])
+        }
+    };
+    let place: String = place.iter().map(|(key, value)| format!("  {key} = \"{value}\"\n")).collect();
+    // Nothing can be bound to a repository before it is there.
+    let after = match (grant.on.kind, &setup.images) {
+        (ScopeKind::Repository, Some(_)) => "  depends_on = [google_artifact_registry_repository.carrack]\n",
+        _ => "",
     };
     format!(
         "\
-resource \"{kind}\" \"{who}_{number}\" {{
-{on}  role = \"{role}\"
-  member = google_service_account.{who}.member
-}}
+resource \"{kind}\" \"carrack_{name}_{number}\" {{
+{place}  role = \"{role}\"
+  member = {member}
+{after}}}
 
 ",
         role = grant.role

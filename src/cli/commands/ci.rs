@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use carrack_core::{Error, ErrorKind, spec::EnvValue};
+use carrack_core::{
+    Error, ErrorKind,
+    permission::{Subject, Task, together},
+    spec::ImageRef,
+};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -16,7 +20,7 @@ use crate::{
         session::{Project, Session, repository},
         settings::quoted,
     },
-    config::{ImageSource, Target},
+    config::{ImageSource, SCRATCH, Target},
     registry::{Access, connect},
 };
 
@@ -168,25 +172,29 @@ fn setup(session: &mut Session, options: &SetUp) -> Result<u8, Failure> {
         HostKind::Gitlab => Host::GitLab,
     };
     let issuer = options.issuer.as_deref().map(issuer).transpose()?;
+    let connection = connect(&project.place, &Access::Cloud)?;
     let image = project.resolved.image.as_ref();
-    let reference = match image {
-        Some(ImageSource::Ref(reference)) => Some(reference.0.clone()),
-        Some(ImageSource::Build(build)) => Some(repository(
-            &project,
-            &connect(&project.place, &Access::Cloud(session.environment.credentials(None, None)?))?,
-            &build.name,
-        )),
-        None => None,
+    let pushed = match image {
+        Some(ImageSource::Build(build)) => Some(ImageRef(repository(&project, &connection, &build.name))),
+        _ => None,
     };
-    let spec = &project.resolved.deploy.spec;
-    let mut secrets: Vec<String> = Vec::new();
-    for value in spec.workload.main.env.values() {
-        if let EnvValue::Secret(secret) = value
-            && !secrets.contains(&secret.name)
-        {
-            secrets.push(secret.name.clone());
-        }
-    }
+    let base = match image {
+        Some(ImageSource::Build(build)) if build.base != SCRATCH => Some(ImageRef(build.base.clone())),
+        _ => None,
+    };
+    let mut spec = project.resolved.deploy.spec.clone();
+    let runtime = spec.workload.service_account.get_or_insert_with(|| ci::DEFAULT_RUNTIME.to_owned()).clone();
+    spec.workload.main.image = spec.workload.main.image.take().or_else(|| pushed.clone());
+    let images = spec.workload.main.image.as_ref().and_then(|image| ci::artifact_registry(&image.0));
+    let table = connection.provider.permissions();
+    // The set-up makes the repository, so that nobody else has to.
+    let needs = |tasks: &[Task], subject: &Subject<'_>| {
+        let mut needs = together(tasks.iter().map(|task| table.needs(*task, subject)));
+        needs.retain(|need| need.permission != "artifactregistry.repositories.create");
+        needs
+    };
+    let deploys = Subject { service: &project.resolved.name, spec: &spec, push: None, base: None, secret: None };
+    let plans = Subject { push: pushed.as_ref(), base: base.as_ref(), ..deploys };
     let setup = Setup {
         host,
         repository: ci::repository(&options.repository)?,
@@ -194,11 +202,11 @@ fn setup(session: &mut Session, options: &SetUp) -> Result<u8, Failure> {
         issuer,
         names: &Names::new(&options.name, &target.project)?,
         project: &target.project,
-        images: reference.as_deref().and_then(ci::artifact_registry),
-        builds: matches!(image, Some(ImageSource::Build(_))),
-        runtime: spec.workload.service_account.as_deref(),
-        public: spec.public == Some(true),
-        secrets: &secrets,
+        images,
+        runtime: &runtime,
+        table,
+        plan: needs(&[Task::Push, Task::Plan], &plans),
+        deploy: needs(&[Task::First, Task::Change], &deploys),
     };
     let text = match options.form {
         Form::Gcloud => ci::gcloud(&setup),
