@@ -6,7 +6,7 @@ mod terraform;
 use carrack_core::{Error, ErrorKind, Result};
 
 pub use pipeline::{Kind, Pipeline, pipeline};
-pub use setup::{DEFAULT_RUNTIME, Setup, gcloud};
+pub use setup::{Setup, gcloud, needs};
 pub use terraform::terraform;
 
 /// Who gives a pipeline its identity.

@@ -1,5 +1,5 @@
 //! What an owner does once: a pool that trusts one repository, two accounts, and what each of them may do.
-use carrack_core::permission::{Grant, Members, Need, PermissionTable, ScopeKind, Who};
+use carrack_core::permission::{Grant, Members, Need, PermissionTable, ScopeKind, Subject, Task, Who, together};
 
 use super::{Host, Names};
 
@@ -20,8 +20,8 @@ pub struct Setup<'a> {
     pub project: &'a str,
     /// Where images are: location, project and name; `None` when no registry of Google's has them.
     pub images: Option<[String; 3]>,
-    /// The account that the service runs as, with [`NUMBER`] in the default one.
-    pub runtime: &'a str,
+    /// The account that the service runs as; `None` is the default one.
+    pub runtime: Option<&'a str>,
     /// What permissions are called.
     pub table: &'a dyn PermissionTable,
     /// What the account that plans needs.
@@ -33,9 +33,16 @@ pub struct Setup<'a> {
 /// Stands for the project's number, which no file says.
 pub(super) const NUMBER: &str = "PROJECT_NUMBER";
 
-/// The account that a service runs as when none is named.
-/// <https://cloud.google.com/run/docs/securing/service-identity#default-service-account>
-pub const DEFAULT_RUNTIME: &str = "PROJECT_NUMBER-compute@developer.gserviceaccount.com";
+/// What the tasks need of a pipeline: not to make the repository of images, which the set-up does.
+pub fn needs(table: &dyn PermissionTable, tasks: &[Task], subject: &Subject<'_>) -> Vec<Need> {
+    let mut needs = together(tasks.iter().map(|task| table.needs(*task, subject)));
+    // A later deploy runs as the account that is live, and only the first one's is known here.
+    needs.retain(|need| need.permission != "artifactregistry.repositories.create" && need.on.name != UNKNOWN_ACCOUNT);
+    needs
+}
+
+/// Stands for an account that the file does not name.
+const UNKNOWN_ACCOUNT: &str = "SERVICE_ACCOUNT";
 
 /// One of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,7 +129,7 @@ impl Setup<'_> {
         permissions.dedup();
         let rest: Vec<Need> = needs.iter().filter(|need| !of_project(need)).cloned().collect();
         let member = format!("serviceAccount:{email}");
-        let members = Members { deployer: Some(&member), runtime: Some(self.runtime) };
+        let members = Members { deployer: Some(&member), runtime: self.runtime };
         (permissions, self.table.grants(&rest, members))
     }
 

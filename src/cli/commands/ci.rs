@@ -7,8 +7,7 @@ use std::{
 
 use carrack_core::{
     Error, ErrorKind,
-    permission::{Subject, Task, together},
-    spec::ImageRef,
+    permission::{Subject, Task},
 };
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -17,11 +16,11 @@ use crate::{
     ci::{self, Host, Kind, Names, Pipeline, Setup},
     cli::{
         error::Failure,
-        session::{Project, Session, repository},
+        session::{Matter, Project, Session},
         settings::quoted,
     },
-    config::{ImageSource, SCRATCH, Target},
-    registry::{Access, connect},
+    config::{ImageSource, Target, check_federation_provider},
+    registry::permissions,
 };
 
 /// Options of `carrack ci`.
@@ -71,7 +70,7 @@ struct Init {
     /// What pool and accounts are called, as in `ci setup`
     #[arg(long, default_value = NAME)]
     name: String,
-    /// `projects/N/locations/global/workloadIdentityPools/P/providers/R`; else the variable CARRACK_FEDERATION_PROVIDER
+    /// `projects/N/locations/global/workloadIdentityPools/P/providers/R`; else the file's, else the variable CARRACK_FEDERATION_PROVIDER
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
     /// The command that puts `carrack` on PATH; else cargo builds it from its repository
@@ -135,15 +134,18 @@ fn init(session: &mut Session, options: &Init) -> Result<u8, Failure> {
         InitKind::Script => Kind::Script,
     };
     if let Some(provider) = &options.provider {
-        provider_name(provider)?;
+        check_federation_provider(provider).map_err(|why| {
+            Error::new(ErrorKind::Usage, format!("--provider: {why}")).hint("`carrack ci setup` prints it at its end")
+        })?;
     }
+    let federation = project.place.federation.as_ref();
     let text = ci::pipeline(&Pipeline {
         kind,
         flags: &flags(&session.common.file, &target.name)?,
         environment: &target.name,
         builds: matches!(project.resolved.image, Some(ImageSource::Build(_))),
         names: &Names::new(&options.name, &target.project)?,
-        provider: options.provider.as_deref(),
+        provider: options.provider.as_deref().or(federation.map(|federation| federation.provider.as_str())),
         branch: ci::branch(&options.branch)?,
         install: options.install.as_deref(),
     });
@@ -172,29 +174,13 @@ fn setup(session: &mut Session, options: &SetUp) -> Result<u8, Failure> {
         HostKind::Gitlab => Host::GitLab,
     };
     let issuer = options.issuer.as_deref().map(issuer).transpose()?;
-    let connection = connect(&project.place, &Access::Cloud)?;
-    let image = project.resolved.image.as_ref();
-    let pushed = match image {
-        Some(ImageSource::Build(build)) => Some(ImageRef(repository(&project, &connection, &build.name))),
-        _ => None,
-    };
-    let base = match image {
-        Some(ImageSource::Build(build)) if build.base != SCRATCH => Some(ImageRef(build.base.clone())),
-        _ => None,
-    };
-    let mut spec = project.resolved.deploy.spec.clone();
-    let runtime = spec.workload.service_account.get_or_insert_with(|| ci::DEFAULT_RUNTIME.to_owned()).clone();
-    spec.workload.main.image = spec.workload.main.image.take().or_else(|| pushed.clone());
-    let images = spec.workload.main.image.as_ref().and_then(|image| ci::artifact_registry(&image.0));
-    let table = connection.provider.permissions();
-    // The set-up makes the repository, so that nobody else has to.
-    let needs = |tasks: &[Task], subject: &Subject<'_>| {
-        let mut needs = together(tasks.iter().map(|task| table.needs(*task, subject)));
-        needs.retain(|need| need.permission != "artifactregistry.repositories.create");
-        needs
-    };
-    let deploys = Subject { service: &project.resolved.name, spec: &spec, push: None, base: None, secret: None };
-    let plans = Subject { push: pushed.as_ref(), base: base.as_ref(), ..deploys };
+    let table = permissions(&project.place)?;
+    let matter = Matter::new(&project, None)?;
+    let plans = matter.subject();
+    let mut spec = plans.spec.clone();
+    spec.workload.main.image = spec.workload.main.image.take().or_else(|| plans.push.cloned());
+    // What is deployed is pushed before.
+    let deploys = Subject { spec: &spec, push: None, base: None, ..plans };
     let setup = Setup {
         host,
         repository: ci::repository(&options.repository)?,
@@ -202,11 +188,11 @@ fn setup(session: &mut Session, options: &SetUp) -> Result<u8, Failure> {
         issuer,
         names: &Names::new(&options.name, &target.project)?,
         project: &target.project,
-        images,
-        runtime: &runtime,
-        table,
-        plan: needs(&[Task::Push, Task::Plan], &plans),
-        deploy: needs(&[Task::First, Task::Change], &deploys),
+        images: spec.workload.main.image.as_ref().and_then(|image| ci::artifact_registry(&image.0)),
+        runtime: spec.workload.service_account.as_deref(),
+        plan: ci::needs(&*table, &[Task::Push, Task::Plan], &plans),
+        deploy: ci::needs(&*table, &[Task::First, Task::Change], &deploys),
+        table: &*table,
     };
     let text = match options.form {
         Form::Gcloud => ci::gcloud(&setup),
@@ -236,20 +222,6 @@ fn flags(file: &Path, target: &str) -> Result<String, Error> {
     let text = file.to_string_lossy();
     let file = if text == "carrack.toml" { String::new() } else { format!(" -f {}", quoted(&text)) };
     Ok(format!("{file} --to {target}"))
-}
-
-fn provider_name(text: &str) -> Result<(), Error> {
-    let parts: Vec<_> = text.split('/').collect();
-    let word = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    match parts.as_slice() {
-        ["projects", number, "locations", "global", "workloadIdentityPools", pool, "providers", provider]
-            if number.chars().all(|c| c.is_ascii_digit()) && [number, pool, provider].iter().all(|part| word(part)) =>
-        {
-            Ok(())
-        }
-        _ => Err(Error::new(ErrorKind::Usage, format!("`{text}` is no name of a workload identity provider"))
-            .hint("it is what `carrack ci setup` prints at its end: `projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER`")),
-    }
 }
 
 fn issuer(text: &str) -> Result<&str, Error> {
