@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The lines of every ```console block that begin with `$ `, in order.
-fn commands(file: &str) -> Vec<String> {
+pub(crate) fn commands(file: &str) -> Vec<String> {
     let text = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
     text.split("```console\n")
         .skip(1)
@@ -30,7 +30,7 @@ fn is_for_gcloud(line: &str) -> bool {
 }
 
 /// Runs a documented line by `sh`, with `carrack` on PATH; real clouds are the local one.
-fn run(cloud: &LocalCloud, line: &str, folder: &Path) -> std::process::Output {
+pub(crate) fn run(cloud: &LocalCloud, line: &str, folder: &Path) -> std::process::Output {
     let bin = cloud.dir().join("bin");
     fs::create_dir_all(&bin).unwrap();
     let link = bin.join("carrack");

@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod bases;
 mod basics;
+mod ci;
 mod documented;
 mod environment;
 mod failures;
