@@ -32,7 +32,9 @@ pub struct Probe {
 /// Asks the service itself. A private one is asked as whoever deploys, where that can be; else it is said why not.
 pub async fn verify(cx: &Ctx, provider: &dyn Provider, url: &str, public: bool, opened: bool) -> Result<Option<Probe>> {
     if public {
-        return probe(cx, url, opened, None).await.map(Some);
+        let probe = probe(cx, url, opened, None).await?;
+        answered(cx, &probe);
+        return Ok(Some(probe));
     }
     let not_probed = |why: String| {
         let message = format!("not probed: the service is private, and {why}");
@@ -51,8 +53,10 @@ pub async fn verify(cx: &Ctx, provider: &dyn Provider, url: &str, public: bool, 
     let probe = probe(cx, url, opened, Some(&invocation)).await?;
     if matches!(probe.status, 401 | 403) {
         let who = invocation.principal.as_deref().unwrap_or("whoever deploys");
-        return not_probed(format!("it answers {} to {who}, who may not call it", probe.status));
+        let why = if probe.status == 403 { "who may not call it" } else { "whose ID token it does not take" };
+        return not_probed(format!("it answers {} to {who}, {why}", probe.status));
     }
+    answered(cx, &probe);
     Ok(Some(probe))
 }
 
@@ -98,9 +102,12 @@ async fn probe(cx: &Ctx, url: &str, opened: bool, invocation: Option<&Invocation
             return Err(Error::new(ErrorKind::Unhealthy, text).with_source(cause));
         }
     };
+    Ok(probe)
+}
+
+fn answered(cx: &Ctx, probe: &Probe) {
     let message = format!("answered {} in {} ms", probe.status, probe.elapsed.as_millis().max(1));
     cx.events.emit(Event::PhaseFinished { phase: Phase::Verify, message, elapsed: probe.elapsed });
-    Ok(probe)
 }
 
 /// A service may well answer 404 at `/`: it answers.

@@ -27,7 +27,10 @@ fn help() {
       deploy       Build, push, deploy, and see that it answers
       status       Show the live service
       logs         Print the service's log lines
+      auth         Show whose credentials are used
       destroy      Remove the service
+      secrets      Set, list and read secrets, and let services read them
+      permissions  Show and check the permissions that this needs
       emulator     Run, stop and look into the local cloud
       completions  Print a completion script for a shell
       schema       Print the JSON Schema of carrack.toml
@@ -45,6 +48,9 @@ fn help() {
 
           --local
               Use the local cloud: the same target and code, with no account
+
+          --impersonate <EMAIL>
+              Speak for this service account; `A,B` for B by way of A
 
           --format <FORMAT>
               How results are printed

@@ -119,6 +119,31 @@ fn the_page_on_secrets() {
 }
 
 #[test]
+fn the_credentials_page() {
+    let cloud = LocalCloud::start();
+    let folder = tempfile::tempdir().unwrap();
+    let shown: Vec<String> = commands("docs/credentials.md")
+        .into_iter()
+        .map(|line| stdout(&ok(run(&cloud, &line, folder.path()))))
+        .filter(|shown| !shown.is_empty())
+        .collect();
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/credentials.md")).unwrap();
+    let without_end =
+        |text: &str| text.lines().filter(|line| !line.starts_with("valid ")).collect::<Vec<_>>().join("\n");
+    let example = page.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    assert_eq!(without_end(&shown[0]), without_end(example));
+    assert!(shown[1].contains("\"principal\":\"me@example.com\""), "{}", shown[1]);
+    assert!(shown[2].contains("kind      machine's service account"), "{}", shown[2]);
+    // The names that the page lists are those that are looked at.
+    for name in carrack::registry::credential_variables().iter() {
+        let told = page.contains(name)
+            || matches!(*name, "HOME" | "GITHUB_ACTIONS" | "GITLAB_CI")
+            || name.starts_with("ACTIONS_");
+        assert!(told, "docs/credentials.md does not have {name}");
+    }
+}
+
+#[test]
 fn the_hello_example_answers_with_service_and_revision() {
     let cloud = LocalCloud::start();
     let deploy = || {

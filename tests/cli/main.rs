@@ -8,6 +8,7 @@ mod bad_input;
 mod bases;
 mod basics;
 mod ci;
+mod credentials;
 mod documented;
 mod environment;
 mod failures;

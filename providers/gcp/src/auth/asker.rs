@@ -81,7 +81,8 @@ pub(super) fn refused(response: &Response) -> Error {
     };
     let said =
         body["error_description"].as_str().map_or_else(String::new, |text| format!(": {}", text.trim_end_matches('.')));
-    let error = Error::new(kind, format!("{host} refuses the credentials{said} ({code})"));
+    let does = if kind == ErrorKind::Unauthenticated { "refuses the credentials" } else { "gives no token" };
+    let error = Error::new(kind, format!("{host} {does}{said} ({code})"));
     match skew(response).filter(|_| kind == ErrorKind::Unauthenticated) {
         Some(skew) => error.hint(skew),
         None => error,

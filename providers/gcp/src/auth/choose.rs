@@ -52,15 +52,13 @@ async fn own(surroundings: &Surroundings, asker: &Asker) -> Result<Arc<dyn Way>>
         |path| format!("`{}` does not exist", path.display()),
     );
     let federation = match &surroundings.federation {
-        Some(_) => "the federation is set up, and this is no CI that gives a token for it",
+        Some(_) => "a federation is set up, and this is no CI that gives a token for it",
         None => "no federation is set up",
     };
+    let given = "no access token and no key file is named by a variable";
+    let why = [given, federation, &default, &metadata, &gcloud].join("; ");
     Err(Error::new(ErrorKind::Unauthenticated, "no Google credentials were found")
-        .detail("neither an access token nor GOOGLE_APPLICATION_CREDENTIALS is set")
-        .detail(federation)
-        .detail(default)
-        .detail(metadata)
-        .detail(gcloud)
+        .with_source(why)
         .hint("run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS")
         .hint("to try it without a cloud account: `carrack deploy --local`"))
 }

@@ -100,8 +100,8 @@ impl Federated {
                 return error;
             }
             let error = match self.name.get() {
-                Some(name) => error.detail(format!("it was shown the token of {name}, from {}", self.from)),
-                None => error.detail(format!("it was shown the token from {}", self.from)),
+                Some(name) => error.with_source(format!("they are the token of {name}, from {}", self.from)),
+                None => error.with_source(format!("they are the token from {}", self.from)),
             };
             error
                 .hint("see what the provider takes: its issuer, audience and attribute condition")

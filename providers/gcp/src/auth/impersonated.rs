@@ -110,7 +110,7 @@ impl Impersonated {
     fn explained(&self, error: Error) -> Error {
         match error.kind() {
             ErrorKind::PermissionDenied => {
-                let error = error.detail(format!("{} is spoken for by {}", self.email, self.own_name()));
+                let error = error.with_source(format!("{} may not speak for {}", self.own_name(), self.email));
                 error.hint(self.grant()).hint("a grant takes up to some minutes to be known everywhere")
             }
             ErrorKind::Unauthenticated => error.hint(self.own.remedy()),

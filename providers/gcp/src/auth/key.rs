@@ -85,7 +85,7 @@ impl Key {
             }
             let clock = error.message().contains("reasonable timeframe") && error.hints().is_empty();
             let error = if clock { error.hint("check this machine's clock: `date -u`") } else { error };
-            error.hint(&self.remedy).detail(format!("with the key of {} from {}", self.email, self.from))
+            error.hint(&self.remedy).with_source(format!("they are the key of {} from {}", self.email, self.from))
         })
     }
 }

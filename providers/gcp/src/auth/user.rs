@@ -57,7 +57,9 @@ impl User {
             ("refresh_token", &self.refresh_token),
         ];
         let granted: Granted = self.asker.form(&self.token_uri, &form).await.map_err(|error| match error.kind() {
-            ErrorKind::Unauthenticated => error.hint(LOGIN).detail(format!("with the login from {}", self.from)),
+            ErrorKind::Unauthenticated => {
+                error.hint(LOGIN).with_source(format!("they are the login from {}", self.from))
+            }
             _ => error,
         })?;
         let claims = granted.id_token.as_deref().and_then(jwt::claims);

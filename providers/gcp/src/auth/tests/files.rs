@@ -169,7 +169,7 @@ async fn a_clock_that_is_wrong_is_told_by_the_servers() {
     let shown = shown.replace(server.host(), "SERVER");
     insta::assert_snapshot!(shown, @r"
     20 SERVER refuses the credentials: Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim (invalid_grant)
-    detail: with the key of deploy@shop.iam.gserviceaccount.com from the variable GOOGLE_CLOUD_SERVICE_ACCOUNT_KEY_JSON
+    because: they are the key of deploy@shop.iam.gserviceaccount.com from the variable GOOGLE_CLOUD_SERVICE_ACCOUNT_KEY_JSON
     hint: this machine's clock is 1 h 30 min ahead of the server's: set it (`date -u` shows it)
     hint: see whether the key still exists (`gcloud iam service-accounts keys list --iam-account=deploy@shop.iam.gserviceaccount.com`), or make another: `gcloud iam service-accounts keys create key.json --iam-account=deploy@shop.iam.gserviceaccount.com`
     ");
@@ -203,7 +203,7 @@ async fn a_user_is_named_with_the_first_token_and_told_how_to_log_in_again() {
     let (_, shown) = refused(with(&[("HOME", &home)]), client(None)).await;
     insta::assert_snapshot!(shown.replace(server.host(), "SERVER").replace(&file, "FILE"), @r"
     20 SERVER refuses the credentials: Token has been expired or revoked (invalid_grant)
-    detail: with the login from `FILE` (application default credentials)
+    because: they are the login from `FILE` (application default credentials)
     hint: log in again: `gcloud auth application-default login`
     ");
 }
