@@ -415,6 +415,9 @@ class Check:
     def parameter(self, field, text, path):
         kind = field.get("type")
         if kind == "boolean":
+            if text in ("True", "False"):
+                # gcloud does so.
+                return self.loose(path, "a boolean as Python writes it")
             value = {"true": True, "false": False}.get(text, text)
         elif kind in ("integer", "number") and DIGITS.fullmatch(text):
             value = int(text)
