@@ -1,6 +1,7 @@
 //! Who asks, without `--local`: real names over TLS, by the local cloud as the proxy, and the credentials of each way.
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -180,6 +181,24 @@ fn every_way_leads_to_its_identity() {
     let federated = identity(outside(&cloud).env("GOOGLE_APPLICATION_CREDENTIALS", &path));
     assert_eq!((&federated["principal"], &federated["kind"]), (&json!(CI), &json!("impersonation")));
     assert_eq!(federated["through"]["principal"], "repo:octo/hello:ref:refs/heads/main");
+
+    // What gcloud's helper for other programs prints.
+    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_mins(30);
+    let printed = json!({
+        "configuration": { "properties": { "core": { "account": "dev@example.com", "project": "shop" } } },
+        "credential": { "access_token": token, "token_expiry": format!("{end:.0}") },
+    });
+    let gcloud = home.join("gcloud");
+    fs::write(&gcloud, format!("#!/bin/sh\necho '{printed}'\n")).unwrap();
+    fs::set_permissions(&gcloud, fs::Permissions::from_mode(0o755)).unwrap();
+    let by_gcloud = identity(&mut outside(&cloud));
+    assert_eq!((&by_gcloud["principal"], &by_gcloud["project"]), (&json!("dev@example.com"), &json!("shop")));
+    assert_eq!(by_gcloud["from"], "gcloud");
+    let told: jiff::Timestamp = by_gcloud["expires"].as_str().unwrap().parse().unwrap();
+    assert!(told.duration_until(end).abs() < jiff::SignedDuration::from_secs(5), "{told}, and not {end}");
+    fs::write(&gcloud, "#!/bin/sh\necho 'ERROR: (gcloud.config.config-helper) nobody is there' >&2\nexit 1\n").unwrap();
+    let nobody = outside(&cloud).args(["auth", "show"]).output().unwrap();
+    assert!(stderr(&nobody).contains("; gcloud gives no token: (gcloud.config.config-helper) nobody is there\n"));
 
     // A login that is where gcloud puts it.
     let adc = home.join(".config/gcloud/application_default_credentials.json");

@@ -38,7 +38,7 @@ const CODES: [(u8, &str, &str); 20] = [
     (
         20,
         "there are no valid credentials",
-        "`gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS.",
+        "`carrack auth show` says which are used. `gcloud auth application-default login` makes some.",
     ),
     (21, "the credentials do not allow it", "The message names the permission and the resource."),
     (30, "it does not exist", "Check project, region and name; `carrack status` shows what is live."),

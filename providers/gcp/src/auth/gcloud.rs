@@ -7,7 +7,7 @@ use carrack_http::{Identity, Token};
 use gcp_auth::TokenProvider;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::{process::Command, sync::Mutex};
 use zeroize::Zeroizing;
 
 use super::{
@@ -19,29 +19,51 @@ use super::{
 const PROGRAM: &str = if cfg!(windows) { "gcloud.cmd" } else { "gcloud" };
 const LOGIN: &str = "log in: `gcloud auth login`";
 
+/// For programs like this one; it says who it is and when the token ends, which `print-access-token` does not.
+const HELPER: [&str; 4] = ["config", "config-helper", "--min-expiry=5m", "--format=json"];
+
 /// An account of gcloud's.
-#[derive(Debug)]
 pub(super) struct Gcloud {
     email: Option<String>,
     project: Option<String>,
+    /// The token that came with the answer to who it is: gcloud takes a second for each.
+    first: Mutex<Option<Arc<gcp_auth::Token>>>,
 }
 
 impl Gcloud {
     /// Asks it who is logged in; else says why there is none.
     pub(super) async fn find() -> Result<Self, String> {
-        let properties = match run(&["config", "list", "--format=json"]).await {
-            Ok(text) => serde_json::from_str::<Value>(&text).unwrap_or_default(),
+        let answer: Value = match run(&HELPER).await {
+            Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
             Err(Failed::Missing) => return Err("gcloud is not installed".to_owned()),
-            Err(Failed::Said(text)) => return Err(format!("gcloud fails: {text}")),
+            Err(Failed::Said(text)) => return Err(format!("gcloud gives no token: {text}")),
         };
-        let core = |name: &str| properties["core"][name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let core = |name: &str| {
+            let text = answer["configuration"]["properties"]["core"][name].as_str();
+            text.filter(|text| !text.is_empty()).map(str::to_owned)
+        };
         let (email, project) = (core("account"), core("project"));
-        let by_file = properties["auth"]["access_token_file"].is_string();
-        if email.is_none() && !by_file {
-            return Err("nobody is logged in with gcloud".to_owned());
-        }
-        Ok(Self { email, project })
+        let first = token(&answer).map_err(|failed| match failed {
+            Failed::Missing => "gcloud is not installed".to_owned(),
+            Failed::Said(text) => format!("gcloud gives no token: {text}"),
+        })?;
+        Ok(Self { email, project, first: Mutex::new(Some(first)) })
     }
+}
+
+impl std::fmt::Debug for Gcloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gcloud({:?})", self.email)
+    }
+}
+
+/// The token in the helper's answer.
+fn token(answer: &Value) -> Result<Arc<gcp_auth::Token>, Failed> {
+    let credential = &answer["credential"];
+    let token = credential["access_token"].as_str().ok_or_else(|| Failed::Said("it printed none".to_owned()))?;
+    let end: Option<Timestamp> = credential["token_expiry"].as_str().and_then(|end| end.parse().ok());
+    let seconds = end.map(|end| u64::try_from(Timestamp::now().duration_until(end).as_secs()).unwrap_or(0));
+    to_library(token, seconds).map_err(|error| Failed::Said(error.to_string()))
 }
 
 enum Failed {
@@ -77,18 +99,13 @@ fn refused(failed: Failed) -> Error {
 
 #[async_trait]
 impl TokenProvider for Gcloud {
-    /// `config-helper` is for programs like this one, and says when the token ends; `print-access-token` does not.
     async fn token(&self, _scopes: &[&str]) -> Result<Arc<gcp_auth::Token>, gcp_auth::Error> {
-        let text = run(&["config", "config-helper", "--min-expiry=5m", "--format=json"]).await;
-        let text = text.map_err(|failed| outward(refused(failed)))?;
-        let value: Value = serde_json::from_str(&text).unwrap_or_default();
-        let credential = &value["credential"];
-        let Some(token) = credential["access_token"].as_str() else {
-            return Err(outward(refused(Failed::Said("it printed none".to_owned()))));
-        };
-        let end: Option<Timestamp> = credential["token_expiry"].as_str().and_then(|end| end.parse().ok());
-        let seconds = end.map(|end| u64::try_from(Timestamp::now().duration_until(end).as_secs()).unwrap_or(0));
-        to_library(token, seconds)
+        if let Some(first) = self.first.lock().await.take() {
+            return Ok(first);
+        }
+        let text = run(&HELPER).await.map_err(|failed| outward(refused(failed)))?;
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        token(&answer).map_err(|failed| outward(refused(failed)))
     }
     async fn project_id(&self) -> Result<Arc<str>, gcp_auth::Error> {
         self.project.as_deref().map(Arc::from).ok_or_else(no_project)
