@@ -46,7 +46,10 @@ impl Failure {
     pub(super) fn render(&self, color: bool, again: &str) -> String {
         match self {
             Self::Diagnostics(diagnostics) => diagnostics.render(color),
-            Self::Error(error) => render_error(error, again),
+            Self::Error(error) => {
+                let all = std::iter::once(&**error).chain(error.others());
+                all.map(|error| render_error(error, again)).collect::<Vec<_>>().join("\n")
+            }
         }
     }
 
@@ -62,6 +65,7 @@ impl Failure {
                     "kind": error.kind(), "message": error.to_string(), "causes": causes(error),
                     "details": error.details(), "hints": error.hints(), "request": error.request(),
                     "cause": error.why().map(|cause| cause_json(cause, again)),
+                    "others": error.others().iter().map(Error::to_string).collect::<Vec<_>>(),
                 },
             }),
         }
@@ -151,6 +155,7 @@ pub(super) fn field(error: &Error) -> Option<&str> {
         Code::OutOfMemory => "resources.memory",
         Code::LoopbackOnly | Code::WrongPort => "service.port",
         Code::StartupProbe | Code::NotListening => "health.startup",
+        Code::SecretMissing | Code::SecretNotReadable | Code::SecretNotEnabled | Code::SecretNotText => "secrets",
         // The program's own, and those to come.
         _ => "image",
     };

@@ -23,7 +23,7 @@ use super::{
     Common, FILE,
     error::{self, Failure},
     git,
-    settings::{Environment, Format, this_command},
+    settings::{Environment, Format, quoted, this_command},
     ui::{self, Ui},
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
     image::{self, Base, BuildSpec, DockerConfig, DockerfileSpec, FileCopy, Platform, Recipe},
     ops::{
         deploy::{Image, Request},
-        permissions,
+        deploy_secrets, permissions,
         registries::Registries,
     },
     registry::{
@@ -321,8 +321,11 @@ impl Session {
     /// An error that names a field is shown at its place in the file.
     pub(super) fn located(&self, project: &Project, error: Error) -> Failure {
         let in_file = error.field().is_some() && error.request().is_none() && error.resource().is_none();
-        if in_file && error.kind() == ErrorKind::ConfigInvalid {
-            Failure::Diagnostics(project.loaded.locate(project.target.as_deref(), &error))
+        let of_secret = error.field().is_some_and(|field| field.starts_with("secrets."));
+        if in_file && (of_secret || error.kind() == ErrorKind::ConfigInvalid) {
+            let all = std::iter::once(&error).chain(error.others());
+            let all = all.flat_map(|error| project.loaded.locate(project.target.as_deref(), error).0);
+            Failure::Diagnostics(Diagnostics(all.collect()))
         } else {
             error.into()
         }
@@ -358,7 +361,24 @@ impl Session {
             name: project.resolved.name.clone(),
             deploy: project.resolved.deploy.clone(),
             image: self.image(project, connection, image)?,
+            secrets: deploy_secrets::Options { grant: false, flags: self.flags() },
         })
+    }
+
+    /// The flags by which another command finds the same place, as they are typed.
+    pub(super) fn flags(&self) -> String {
+        let Common { file, target, local, .. } = &self.common;
+        let mut flags = String::new();
+        if *local {
+            flags += " --local";
+        }
+        if let Some(target) = target {
+            flags += &format!(" --to {target}");
+        }
+        if file != Path::new(FILE) {
+            flags += &format!(" -f {}", quoted(&file.to_string_lossy()));
+        }
+        flags
     }
 
     fn image(&self, project: &Project, connection: &Connection, image: Option<String>) -> Result<Image, Failure> {

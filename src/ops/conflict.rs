@@ -21,6 +21,7 @@ use carrack_http::{Client, ClientOptions};
 use super::{
     Outcome,
     deploy::{Image, Request, deploy},
+    deploy_secrets::Options,
 };
 use crate::image::Way;
 
@@ -122,7 +123,14 @@ async fn contested(theirs: Vec<plan::Deploy>) -> (Result<super::Report>, Contest
     let way = Way { http, auth: None };
     let mut ours = asking(&[("A", "2")]);
     ours.spec.workload.main.image = None;
-    let request = Request { provider: &provider, ways: &way, name: name(), deploy: ours, image: Image::Keep };
+    let request = Request {
+        provider: &provider,
+        ways: &way,
+        name: name(),
+        deploy: ours,
+        image: Image::Keep,
+        secrets: Options::default(),
+    };
     let result = deploy(&cx, &request).await;
     drop(cx);
     let mut seen = Vec::new();

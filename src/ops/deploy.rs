@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use super::{
     Outcome, Report,
     converge::converge,
+    deploy_secrets::{self, Grant},
     dossier::{explained, explained_later},
     image::{LocalImage, build_image, pinned, push_image},
-    observe::settled,
     permissions, verify,
 };
 use crate::image::{Recipe, Tag, Ways};
@@ -53,6 +53,8 @@ pub struct Request<'a> {
     pub deploy: Deploy,
     /// Where the image comes from.
     pub image: Image,
+    /// What is done with secrets that cannot be read.
+    pub secrets: deploy_secrets::Options,
 }
 
 /// A plan, and the image that it needs.
@@ -64,6 +66,8 @@ pub struct Prepared {
     pub observed: Observed,
     /// An image that the registry may lack.
     pub local: Option<LocalImage>,
+    /// What the service shall be able to read.
+    pub grants: Vec<Grant>,
 }
 
 /// Builds the image and looks at the service, side by side, and plans.
@@ -90,12 +94,13 @@ async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
             }
         }
     };
-    let ((image, local), observed) = tokio::try_join!(image, settled(cx, *provider, name))?;
     let mut deploy = request.deploy.clone();
+    let observed = deploy_secrets::observed(cx, *provider, name, &mut deploy.spec, &request.secrets);
+    let ((image, local), (observed, grants)) = tokio::try_join!(image, observed)?;
     deploy.spec.workload.main.image = image;
     let plan = provider.plan(name, &Intent::Deploy(Box::new(deploy)), &observed)?;
     cx.events.emit(Event::Planned { plan: Box::new(plan.clone()) });
-    Ok(Prepared { plan, observed, local })
+    Ok(Prepared { plan, observed, local, grants })
 }
 
 /// The whole way, from the file to a service that answers.
@@ -109,7 +114,7 @@ pub async fn deploy(cx: &Ctx, request: &Request<'_>) -> Result<Report> {
 
 /// Does what was prepared. A plan that is empty sends nothing.
 pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared: Prepared) -> Result<Report> {
-    let Prepared { plan, observed, local } = prepared;
+    let Prepared { plan, observed, local, grants } = prepared;
     let started = Instant::now();
     let name = plan.target.name.clone();
     let live = observed.service.as_ref();
@@ -126,6 +131,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
         elapsed: started.elapsed(),
     };
     if plan.is_noop() {
+        deploy_secrets::grant(cx, provider.secrets(), &grants).await?;
         if let Some(live) = live {
             if let Err(error) = unchanged(cx, live) {
                 return Err(explained(cx, provider, ways, &name, error).await);
@@ -140,6 +146,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     let local = local.filter(|local| changes_image(&plan, local));
     let pushed = local.as_ref().map(LocalImage::reference);
     permissions::require(cx, provider, &plan, &observed, pushed.as_ref()).await?;
+    deploy_secrets::grant(cx, provider.secrets(), &grants).await?;
     let done = async {
         if let Some(local) = &local {
             push_image(cx, provider, ways, local, Tag::Wanted("latest".to_owned())).await?;

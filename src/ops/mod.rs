@@ -3,10 +3,12 @@
 mod conflict;
 mod converge;
 pub mod deploy;
+pub mod deploy_secrets;
 pub mod destroy;
 pub mod dossier;
 pub mod image;
 pub mod observe;
+pub mod outdated;
 pub mod permissions;
 pub mod registries;
 pub mod saved_plan;

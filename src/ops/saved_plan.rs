@@ -4,11 +4,11 @@ use std::path::Path;
 use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event},
-    plan::{FORMAT, Plan},
+    plan::{FORMAT, Intent, Plan},
     provider::Provider,
 };
 
-use super::{deploy::Prepared, observe::settled};
+use super::{deploy::Prepared, deploy_secrets, observe::settled};
 
 /// Writes a plan for [`read`].
 pub fn write(plan: &Plan, path: &Path) -> Result<()> {
@@ -33,9 +33,20 @@ pub fn read(path: &Path) -> Result<Plan> {
 }
 
 /// Looks again; the plan is good only while planning again gives the same steps.
-pub async fn prepare(cx: &Ctx, provider: &dyn Provider, saved: Plan) -> Result<Prepared> {
+pub async fn prepare(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    saved: Plan,
+    secrets: &deploy_secrets::Options,
+) -> Result<Prepared> {
     let name = &saved.target.name;
-    let observed = settled(cx, provider, name).await?;
+    let (observed, grants) = match &saved.intent {
+        // Versions are numbers already: a newer one changes nothing.
+        Intent::Deploy(deploy) => {
+            deploy_secrets::observed(cx, provider, name, &mut deploy.spec.clone(), secrets).await?
+        }
+        Intent::Destroy => (settled(cx, provider, name).await?, Vec::new()),
+    };
     let fresh = provider.plan(name, &saved.intent, &observed)?;
     cx.events.emit(Event::Planned { plan: Box::new(fresh.clone()) });
     // The plan was already carried out: nothing is left to do, and nothing is wrong.
@@ -46,5 +57,5 @@ pub async fn prepare(cx: &Ctx, provider: &dyn Provider, saved: Plan) -> Result<P
         )
         .hint("look at it, then make the plan anew: `carrack plan --out FILE`"));
     }
-    Ok(Prepared { plan: fresh, observed, local: None })
+    Ok(Prepared { plan: fresh, observed, local: None, grants })
 }

@@ -20,5 +20,6 @@ mod lifecycle;
 mod pushes;
 mod recording;
 mod run;
+mod secret_deploys;
 mod secrets;
 mod surgical;

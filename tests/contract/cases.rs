@@ -9,7 +9,7 @@ use carrack_core::{
     provider::{LogQuery, Provider},
     run::{RunReport, run},
     secret::{LATEST, NewSecret, SecretStore, SecretValue, VersionState},
-    spec::{EnvValue, ImageRef, ServiceName, ServiceSpec},
+    spec::{EnvValue, ImageRef, SecretRef, ServiceName, ServiceSpec},
 };
 use futures_util::TryStreamExt;
 
@@ -47,6 +47,8 @@ cases![
     services_are_listed_by_name,
     revisions_are_listed_newest_first,
     traffic_sums_to_100,
+    a_variable_becomes_a_secret_and_back,
+    a_secret_is_a_file_and_goes_with_its_entry,
     destroy_removes_the_service,
     a_saved_plan_survives_json,
     a_secret_that_is_not_there,
@@ -285,6 +287,55 @@ async fn traffic_sums_to_100(backend: &Backend<'_>) -> Result<()> {
         let sum: u32 = backend.live().await?.traffic.0.values().map(|percent| u32::from(*percent)).sum();
         assert_eq!(sum, 100);
     }
+    Ok(())
+}
+
+/// A secret of this name with a value, which the service may read; by the version's number.
+async fn secret(backend: &Backend<'_>, name: &str) -> Result<EnvValue> {
+    let (store, cx) = (backend.provider.secrets(), &backend.cx);
+    let name = format!("{}-{name}", backend.name);
+    store.create(cx, &name, &NewSecret::default()).await?;
+    let version = store.add(cx, &name, &SecretValue::new(b"hidden".to_vec())).await?.id;
+    let account = store.reader(cx, &name, None).await?.account;
+    store.grant(cx, &name, &account).await?;
+    Ok(EnvValue::Secret(SecretRef { name, version }))
+}
+
+async fn a_variable_becomes_a_secret_and_back(backend: &Backend<'_>) -> Result<()> {
+    backend.deploy(&backend.spec(&[("A", "1"), ("B", "1")])).await?;
+    let mut secrets = backend.spec(&[("B", "1")]);
+    secrets.tables.push("secrets".into());
+    secrets.spec.workload.main.env.insert("A".into(), secret(backend, "a").await?);
+    let plan = backend.plan(&secrets).await?;
+    assert_eq!((plan.steps.len(), paths(&plan)), (1, vec!["env.A", "secrets.A"]));
+    backend.deploy(&secrets).await?;
+    assert!(backend.plan(&secrets).await?.is_noop());
+    let live = backend.live().await?;
+    assert_eq!(live.spec.workload.main.env, secrets.spec.workload.main.env);
+    let owned = live.receipt.expect("a receipt").owned;
+    assert!(owned.contains(&"secrets.A".into()) && !owned.contains(&"env.A".into()), "{owned:?}");
+    let text = backend.spec(&[("A", "1"), ("B", "1")]);
+    assert_eq!(paths(&backend.plan(&text).await?), ["env.A", "secrets.A"]);
+    backend.deploy(&text).await?;
+    assert_eq!(backend.live().await?.spec.workload.main.env, text.spec.workload.main.env);
+    Ok(())
+}
+
+async fn a_secret_is_a_file_and_goes_with_its_entry(backend: &Backend<'_>) -> Result<()> {
+    let EnvValue::Secret(key) = secret(backend, "key").await? else { unreachable!("it is one") };
+    let mut deploy = backend.spec(&[("A", "1")]);
+    deploy.tables.push("secrets".into());
+    deploy.spec.workload.main.mounts.insert("/keys/one/key.pem".into(), key);
+    backend.deploy(&deploy).await?;
+    assert!(backend.plan(&deploy).await?.is_noop());
+    assert_eq!(backend.live().await?.spec.workload.main.mounts, deploy.spec.workload.main.mounts);
+    let mut unmanaged = backend.spec(&[("A", "1")]);
+    let plan = backend.plan(&unmanaged).await?;
+    assert!(plan.is_noop() && plan.kept.contains(&"secrets./keys/one/key.pem".into()), "{:?}", plan.kept);
+    unmanaged.tables.push("secrets".into());
+    assert_eq!(paths(&backend.plan(&unmanaged).await?), ["secrets./keys/one/key.pem"]);
+    backend.deploy(&unmanaged).await?;
+    assert!(backend.live().await?.spec.workload.main.mounts.is_empty());
     Ok(())
 }
 

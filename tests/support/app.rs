@@ -1,7 +1,7 @@
 //! A program for tests, compiled by them: it does what its environment says.
 //! `EXIT=N` ends with N at once, `EAT=MIB` first takes so much memory; `LISTEN` and `LISTEN_PORT` are the address to
 //! listen on, which `QUIET` leaves unsaid; `STATUS` and `SAY` are what it answers. `READ` is a file to answer with
-//! instead, `ASK` the address of a neighbour, whose answer goes before.
+//! instead, `BYTES` one whose bytes are answered in hexadecimal digits, `ASK` the address of a neighbour, whose answer goes before.
 use std::{
     env,
     io::{Read, Write},
@@ -30,7 +30,7 @@ fn main() {
         Err(_) => println!("listening on port {port}"),
     }
     let status = var("STATUS", "200 OK");
-    let asks = env::var_os("READ").is_some() || env::var_os("ASK").is_some();
+    let asks = env::var_os("READ").is_some() || env::var_os("BYTES").is_some() || env::var_os("ASK").is_some();
     let fixed = (!asks).then(answer);
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
@@ -59,6 +59,12 @@ fn main() {
 
 fn answer() -> String {
     let var = |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
+    if let Ok(path) = env::var("BYTES") {
+        return std::fs::read(&path).map_or_else(
+            |error| format!("{path}: {error}"),
+            |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        );
+    }
     let said = match env::var("READ") {
         Ok(path) => std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{path}: {error}")),
         Err(_) => var("SAY", "hello"),

@@ -110,6 +110,7 @@ struct Inner {
     details: Vec<String>,
     report: Option<RunReport>,
     cause: Option<Cause>,
+    others: Vec<Error>,
     retry_after: Option<Duration>,
     uncertain: bool,
     permission: Option<String>,
@@ -129,6 +130,7 @@ impl Error {
             details: Vec::new(),
             report: None,
             cause: None,
+            others: Vec::new(),
             retry_after: None,
             uncertain: false,
             permission: None,
@@ -166,6 +168,10 @@ impl Error {
     /// Why it failed, when a rule knows.
     pub fn why(&self) -> Option<&Cause> {
         self.0.cause.as_ref()
+    }
+    /// What else is wrong, found at the same time.
+    pub fn others(&self) -> &[Self] {
+        &self.0.others
     }
     /// The request that failed.
     pub fn request(&self) -> Option<&RequestInfo> {
@@ -223,6 +229,12 @@ impl Error {
     #[must_use]
     pub fn with_report(mut self, report: RunReport) -> Self {
         self.0.report = Some(report);
+        self
+    }
+    /// Adds what else is wrong.
+    #[must_use]
+    pub fn and(mut self, others: impl IntoIterator<Item = Self>) -> Self {
+        self.0.others.extend(others);
         self
     }
     /// Says why it failed.

@@ -130,6 +130,7 @@ impl Provider for Memory {
             url: stored.serving.as_ref().map(|_| format!("memory://{name}")),
             readiness: readiness(stored),
             ours: true,
+            secrets: stored.spec.workload.main.live_secrets(),
         };
         Ok(services.iter().map(summary).collect())
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    fields::FieldPath,
     receipt::Receipt,
-    spec::{ImageRef, RevisionId, ServiceSpec},
+    spec::{ImageRef, RevisionId, SecretRef, ServiceSpec},
 };
 
 /// The answer to one look at a service.
@@ -71,6 +72,9 @@ pub struct ServiceSummary {
     pub readiness: Readiness,
     /// Whether Carrack deployed it.
     pub ours: bool,
+    /// Its secrets, by the names of their fields.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<FieldPath, SecretRef>,
 }
 
 /// One revision in a listing.

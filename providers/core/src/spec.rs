@@ -261,6 +261,11 @@ impl ContainerSpec {
         variables.chain(&self.mounts).map(|(name, secret)| (format!("secrets.{name}"), secret))
     }
 
+    /// The same, to keep.
+    pub fn live_secrets(&self) -> BTreeMap<String, SecretRef> {
+        self.secrets().map(|(path, secret)| (path, secret.clone())).collect()
+    }
+
     /// The same, to change them.
     pub fn secrets_mut(&mut self) -> impl Iterator<Item = (String, &mut SecretRef)> {
         let variables = self.env.iter_mut().filter_map(|(name, value)| match value {

@@ -7,6 +7,7 @@ use crate::{
     ops::{
         Report,
         deploy::{apply, deploy},
+        deploy_secrets::Options as Secrets,
         saved_plan,
     },
     registry::Place,
@@ -23,6 +24,9 @@ pub(in crate::cli) struct Options {
     /// An image that is in a registry, instead of what the file says; runs no build
     #[arg(long, value_name = "REF@DIGEST", conflicts_with = "plan")]
     image: Option<String>,
+    /// Let the service's account read its secrets, where it may not yet
+    #[arg(long)]
+    grant: bool,
     /// A plan that `plan --out` wrote
     #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "file"])]
     plan: Option<PathBuf>,
@@ -31,8 +35,8 @@ pub(in crate::cli) struct Options {
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
     session.stamp().await;
     let report = match options.plan {
-        Some(path) => saved(session, &path).await?,
-        None => from_file(session, options.image).await?,
+        Some(path) => saved(session, &path, options.grant).await?,
+        None => from_file(session, options.image, options.grant).await?,
     };
     if let Some(url) = &report.url {
         session.data(url).await;
@@ -41,18 +45,19 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     Ok(0)
 }
 
-async fn from_file(session: &Session, image: Option<String>) -> Result<Report, Failure> {
+async fn from_file(session: &Session, image: Option<String>, grant: bool) -> Result<Report, Failure> {
     let project = session.project()?;
     if image.is_none() {
         session.check_image(&project)?;
     }
     let connection = session.connect(&project.place).await?;
     let ways = session.ways(&connection);
-    let request = session.request(&project, &connection, &ways, image)?;
+    let mut request = session.request(&project, &connection, &ways, image)?;
+    request.secrets.grant = grant;
     deploy(&session.cx, &request).await.map_err(|error| session.located(&project, error))
 }
 
-async fn saved(session: &Session, path: &std::path::Path) -> Result<Report, Failure> {
+async fn saved(session: &Session, path: &std::path::Path, grant: bool) -> Result<Report, Failure> {
     let plan = saved_plan::read(path)?;
     let target = &plan.target;
     let place = Place {
@@ -62,6 +67,7 @@ async fn saved(session: &Session, path: &std::path::Path) -> Result<Report, Fail
         federation: session.federation_of(target),
     };
     let connection = session.connect(&place).await?;
-    let prepared = saved_plan::prepare(&session.cx, &*connection.provider, plan).await?;
+    let secrets = Secrets { grant, flags: session.flags() };
+    let prepared = saved_plan::prepare(&session.cx, &*connection.provider, plan, &secrets).await?;
     Ok(apply(&session.cx, &*connection.provider, &session.ways(&connection), prepared).await?)
 }

@@ -2,6 +2,7 @@ use carrack_core::{
     cause::Cause,
     observed::{ObservedService, Readiness, Revision, ServiceSummary},
     permission::Task,
+    spec::UNRESOLVED,
 };
 use clap::Args;
 use serde_json::json;
@@ -9,11 +10,12 @@ use serde_json::json;
 use crate::{
     cli::{
         error::Failure,
-        session::{Session, explained},
+        session::{Project, Session, explained},
     },
     ops::{
         dossier::cause_of,
         observe::missing,
+        outdated::{Outdated, outdated},
         verify::{Probe, verify},
     },
 };
@@ -42,8 +44,10 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
                 return Err(explained(session, &project, &*connection.provider, Task::Status, error).await.into());
             }
         };
-        session.data(&list(&services)).await;
-        session.report(json!({ "services": services }));
+        let secrets = services.iter().map(|service| (service.name.as_str(), &service.secrets));
+        let old = outdated(&session.cx, connection.provider.secrets(), secrets).await;
+        session.data(&list(&services, &old)).await;
+        session.report(json!({ "services": services, "outdated": old }));
         return Ok(0);
     }
     let (provider, name, cx) = (&*connection.provider, &project.resolved.name, &session.cx);
@@ -56,12 +60,17 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         (Some(url), true) => verify(cx, provider, url, live.spec.public == Some(true), false).await?,
         _ => None,
     };
-    let cause = cause_of(cx, provider, name, &live).await;
-    session.data(&table(name.as_str(), &live, cause.as_ref(), probe.as_ref(), &revisions)).await;
+    let secrets = live.spec.workload.main.live_secrets();
+    let (cause, old) = tokio::join!(
+        cause_of(cx, provider, name, &live),
+        outdated(cx, provider.secrets(), [(name.as_str(), &secrets)])
+    );
+    let advice: Vec<String> = old.iter().map(|old| advice(old, &project, &session.flags())).collect();
+    session.data(&table(name.as_str(), &live, cause.as_ref(), probe.as_ref(), &advice, &revisions)).await;
     session.report(json!({
         "service": provider.service_ref(name), "url": live.url, "readiness": live.readiness, "traffic": live.traffic,
         "spec": live.spec, "receipt": live.receipt, "revisions": revisions,
-        "probe": probe,
+        "probe": probe, "outdated": old,
         "cause": cause.map(|cause| json!({ "code": cause.code, "message": cause.message })),
     }));
     Ok(0)
@@ -72,6 +81,7 @@ fn table(
     live: &ObservedService,
     cause: Option<&Cause>,
     probe: Option<&Probe>,
+    outdated: &[String],
     revisions: &[Revision],
 ) -> String {
     let mut lines = vec![format!("service   {name}"), format!("state     {}", words(&live.readiness))];
@@ -96,6 +106,7 @@ fn table(
             lines.push(format!("commit    {commit}"));
         }
     }
+    lines.extend(outdated.iter().map(|text| format!("secret    {text}")));
     let width = revisions.iter().map(|revision| revision.id.0.len()).max().unwrap_or(0).max("revision".len());
     lines.push(String::new());
     lines.push(format!("{:<width$}  traffic  created               state", "revision"));
@@ -111,6 +122,19 @@ fn table(
     lines.join("\n")
 }
 
+/// What takes a newer version of a secret up.
+fn advice(old: &Outdated, project: &Project, flags: &str) -> String {
+    let Outdated { field, secret, version, newest, .. } = old;
+    let name = field.strip_prefix("secrets.").unwrap_or(field);
+    let named = project.resolved.deploy.spec.workload.main.secrets().find(|(path, _)| path == field);
+    let what = match named.as_ref().map(|(_, secret)| secret.version.as_str()) {
+        Some(UNRESOLVED) => format!("`carrack deploy{flags}` takes it up"),
+        Some(pinned) => format!("the file names version `{pinned}`"),
+        None => "the file does not name it".to_owned(),
+    };
+    format!("{name} has version {version} of `{secret}`, and {newest} is newer: {what}")
+}
+
 fn words(readiness: &Readiness) -> String {
     match readiness {
         Readiness::Ready => "ready".to_owned(),
@@ -120,15 +144,18 @@ fn words(readiness: &Readiness) -> String {
     }
 }
 
-fn list(services: &[ServiceSummary]) -> String {
+fn list(services: &[ServiceSummary], outdated: &[Outdated]) -> String {
     let name = services.iter().map(|service| service.name.len()).max().unwrap_or(0).max("service".len());
     let url = |service: &ServiceSummary| service.url.clone().unwrap_or_else(|| "none".to_owned());
     let width = services.iter().map(|service| url(service).len()).max().unwrap_or(0).max("url".len());
     let mut lines = vec![format!("{:<name$}  {:<width$}  by       state", "service", "url")];
     for service in services {
         let by = if service.ours { "carrack" } else { "others" };
+        let old = outdated.iter().filter(|old| old.service == service.name);
+        let old: Vec<&str> = old.map(|old| old.field.strip_prefix("secrets.").unwrap_or(&old.field)).collect();
+        let old = if old.is_empty() { String::new() } else { format!("; old secrets: {}", old.join(", ")) };
         lines.push(format!(
-            "{:<name$}  {:<width$}  {by:<7}  {}",
+            "{:<name$}  {:<width$}  {by:<7}  {}{old}",
             service.name,
             url(service),
             words(&service.readiness)

@@ -8,6 +8,8 @@ use carrack_core::{
 };
 use serde_json::Value;
 
+use super::plan::moved;
+
 /// The whole plan, one heading a step.
 pub(in crate::cli) fn plan(plan: &Plan) -> String {
     let place = format!("{} in {}/{}", plan.target.provider.0, plan.target.scope, plan.target.region);
@@ -40,7 +42,7 @@ fn change_line(change: &FieldChange, width: usize) -> String {
     let (sign, value) = match (&change.from, &change.to) {
         (None, Some(to)) => ('+', to.to_string()),
         (Some(from), None) => ('-', from.to_string()),
-        (Some(from), Some(to)) => ('!', format!("{from} -> {to}")),
+        (Some(from), Some(to)) => ('!', moved(change, from, to)),
         (None, None) => (' ', String::new()),
     };
     format!("{}\n", one_line(format!("{sign} {:<width$}  {value}", change.path).trim_end()))

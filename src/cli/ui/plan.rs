@@ -2,6 +2,7 @@
 use anstyle::{AnsiColor, Style};
 use carrack_core::{
     diff::FieldChange,
+    fields::{FieldValue, VERSION, keyed_table},
     ownership::summarize_kept,
     plan::{Plan, Verb},
 };
@@ -37,9 +38,21 @@ fn change_line(change: &FieldChange, width: usize) -> String {
     match (&change.from, &change.to) {
         (None, Some(to)) => paint(AnsiColor::Green.on_default(), '+', to.to_string()),
         (Some(from), None) => paint(AnsiColor::Red.on_default(), '-', from.to_string()),
-        (Some(from), Some(to)) => paint(AnsiColor::Yellow.on_default(), '~', format!("{from} -> {to}")),
+        (Some(from), Some(to)) => paint(AnsiColor::Yellow.on_default(), '~', moved(change, from, to)),
         (None, None) => paint(Style::new(), ' ', String::new()),
     }
+}
+
+/// Of the same secret only the version is told.
+pub(super) fn moved(change: &FieldChange, from: &FieldValue, to: &FieldValue) -> String {
+    let (from, to) = (from.to_string(), to.to_string());
+    if keyed_table(&change.path) == Some("secrets")
+        && let (Some((secret, old)), Some((same, new))) = (from.split_once(VERSION), to.split_once(VERSION))
+        && secret == same
+    {
+        return format!("version {old} -> {new}");
+    }
+    format!("{from} -> {to}")
 }
 
 fn kept(plan: &Plan) -> String {

@@ -7,6 +7,7 @@ use carrack::{
     ops::{
         Report,
         deploy::{Image, Request as DeployRequest, deploy},
+        deploy_secrets::Options,
         destroy,
         registries::Registries,
     },
@@ -173,6 +174,7 @@ impl<'a> Bench<'a> {
             name: cell.name.clone(),
             deploy: Self::spec(flow),
             image,
+            secrets: Options::default(),
         };
         deploy(&self.cx, &request).await
     }

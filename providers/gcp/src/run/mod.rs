@@ -57,11 +57,7 @@ pub(crate) async fn observe(provider: &CloudRun, cx: &Ctx, name: &ServiceName) -
 
 /// Every service of the region.
 pub(crate) async fn services(provider: &CloudRun, cx: &Ctx) -> Result<Vec<ServiceSummary>> {
-    let mut list = client::list_services(provider, cx)
-        .await?
-        .iter()
-        .map(|raw| wire::read::<wire::Service>(raw).map(|service| service.summary()))
-        .collect::<Result<Vec<_>>>()?;
+    let mut list = client::list_services(provider, cx).await?.iter().map(wire::summary).collect::<Result<Vec<_>>>()?;
     list.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(list)
 }

@@ -175,7 +175,8 @@ fn secret(text: &str) -> Option<Sign> {
         return Some(Sign::SecretMissing { secret, version });
     }
     // The local cloud's own words: Cloud Run's are not known.
-    text.contains("the secret's value is not UTF-8 text").then_some(Sign::SecretNotText)
+    let told = ["the secret's value is not UTF-8 text", "the secret's value has a zero byte"];
+    told.iter().any(|told| text.contains(told)).then_some(Sign::SecretNotText)
 }
 
 /// `projects/P/secrets/S/versions/V`

@@ -13,7 +13,7 @@ use carrack_core::{
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     mounts::{Mount, Volume, files},
@@ -218,8 +218,9 @@ impl Service {
         split
     }
 
-    pub(super) fn summary(&self) -> ServiceSummary {
+    fn summary(&self, spec: &ServiceSpec) -> ServiceSummary {
         ServiceSummary {
+            secrets: spec.workload.main.live_secrets(),
             name: short_name(&self.name).to_owned(),
             url: (!self.uri.is_empty()).then(|| self.uri.clone()),
             readiness: self.terminal_condition.readiness(self.reconciling),
@@ -241,6 +242,12 @@ impl Service {
         }
         Ok(Some(receipt))
     }
+}
+
+/// One of a listing.
+pub(super) fn summary(raw: &Value) -> Result<ServiceSummary> {
+    let service: Service = read(raw)?;
+    Ok(service.summary(&from_wire(&json!({ "service": raw }))?))
 }
 
 fn parse_receipt(annotations: &BTreeMap<String, String>) -> Result<Option<Receipt>> {

@@ -36,6 +36,9 @@ impl Reader<'_> {
         let Some(reference) = variable["valueSource"].get("secretKeyRef") else { return Ok(None) };
         let path = format!("spec.template.spec.containers[{container}].env[{index}].value_from.secret_key_ref.name");
         let bytes = self.read(&path, &reference["secret"], &reference["version"])?;
+        if bytes.expose().contains(&0) {
+            return Err(format!("{path}: the secret's value has a zero byte, which a variable cannot hold."));
+        }
         match std::str::from_utf8(bytes.expose()) {
             Ok(text) => Ok(Some(Zeroizing::new(text.to_owned()))),
             Err(_) => Err(format!("{path}: the secret's value is not UTF-8 text, which a variable has to be.")),
