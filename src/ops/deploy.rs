@@ -74,7 +74,16 @@ pub struct Prepared {
 pub async fn prepare(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
     match look(cx, request).await {
         Err(error) => {
-            let subject = Subject::new(&request.name, &request.deploy.spec);
+            let mut spec = request.deploy.spec.clone();
+            let push = match &request.image {
+                Image::Build { repository, .. } => Some(ImageRef(repository.clone())),
+                Image::Ref(image) => {
+                    spec.workload.main.image = Some(image.clone());
+                    None
+                }
+                Image::Keep => None,
+            };
+            let subject = Subject { push: push.as_ref(), ..Subject::new(&request.name, &spec) };
             Err(permissions::explained(cx, request.provider, Task::Plan, &subject, error).await)
         }
         prepared => prepared,
@@ -145,7 +154,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     let opened = plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "service.public");
     let local = local.filter(|local| changes_image(&plan, local));
     let pushed = local.as_ref().map(LocalImage::reference);
-    permissions::require(cx, provider, &plan, &observed, pushed.as_ref()).await?;
+    permissions::require(cx, provider, &plan, Some(&observed), pushed.as_ref()).await?;
     deploy_secrets::grant(cx, provider.secrets(), &grants).await?;
     let done = async {
         if let Some(local) = &local {
@@ -159,7 +168,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     let done = match done.await {
         Ok(done) => done,
         Err(error) => {
-            return Err(permissions::explained_step(cx, provider, &plan, &observed, pushed.as_ref(), error).await);
+            return Err(permissions::explained_step(cx, provider, &plan, Some(&observed), pushed.as_ref(), error).await);
         }
     };
     report.result = Outcome::Deployed;

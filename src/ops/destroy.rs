@@ -8,7 +8,7 @@ use carrack_core::{
 };
 use tokio::time::Instant;
 
-use super::{Outcome, Report, converge::converge, observe::settled};
+use super::{Outcome, Report, converge::converge, observe::settled, permissions};
 
 /// What will be removed; empty when it does not exist.
 pub async fn prepare(cx: &Ctx, provider: &dyn Provider, name: &ServiceName) -> Result<Plan> {
@@ -21,6 +21,9 @@ pub async fn prepare(cx: &Ctx, provider: &dyn Provider, name: &ServiceName) -> R
 /// Removes it.
 pub async fn apply(cx: &Ctx, provider: &dyn Provider, plan: &Plan) -> Result<Report> {
     let started = Instant::now();
+    if !plan.is_noop() {
+        permissions::require(cx, provider, plan, None, None).await?;
+    }
     let done = converge(cx, provider, plan.clone()).await?;
     Ok(Report {
         service: plan.target.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 use carrack_core::{
     Error, ErrorKind, Result,
     event::Ctx,
-    observed::Observed,
+    observed::{Observed, ObservedService},
     permission::{Answer, Held, Members, Need, ScopeKind, Subject, Task, Who, together},
     plan::{Intent, Plan, Verb},
     provider::Provider,
@@ -24,13 +24,11 @@ pub fn needs(provider: &dyn Provider, tasks: &[Task], subject: &Subject<'_>) -> 
 /// name are those of the live service, when that may be read.
 pub async fn check(cx: &Ctx, provider: &dyn Provider, tasks: &[Task], subject: &Subject<'_>) -> Result<Vec<Held>> {
     let live = match provider.observe(cx, subject.service).await {
-        Ok(observed) => observed,
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => {
-            Observed { service: None, fingerprint: carrack_core::observed::Fingerprint::default() }
-        }
+        Ok(observed) => observed.service,
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => None,
         Err(error) => return Err(error),
     };
-    let spec = filled(subject.spec, &live);
+    let spec = filled(subject.spec, live.as_ref());
     provider.held(cx, &needs(provider, tasks, &Subject { spec: &spec, ..*subject })).await
 }
 
@@ -41,9 +39,9 @@ pub fn missing(held: &[Held]) -> Vec<&Need> {
 }
 
 /// With the account and the image of the live service where the file names none.
-fn filled(spec: &ServiceSpec, live: &Observed) -> ServiceSpec {
+fn filled(spec: &ServiceSpec, live: Option<&ObservedService>) -> ServiceSpec {
     let mut spec = spec.clone();
-    if let Some(live) = &live.service {
+    if let Some(live) = live {
         let (ours, theirs) = (&mut spec.workload, &live.spec.workload);
         ours.service_account = ours.service_account.take().or_else(|| theirs.service_account.clone());
         ours.main.image = ours.main.image.take().or_else(|| theirs.main.image.clone());
@@ -61,12 +59,15 @@ struct About<'a> {
 }
 
 impl<'a> About<'a> {
-    fn new(plan: &'a Plan, observed: &Observed, push: Option<&'a ImageRef>) -> Self {
+    fn new(plan: &'a Plan, observed: Option<&Observed>, push: Option<&'a ImageRef>) -> Self {
         let (task, spec) = match &plan.intent {
             Intent::Destroy => (Task::Destroy, ServiceSpec::default()),
             Intent::Deploy(deploy) => {
                 let created = plan.steps.iter().any(|step| step.verb == Verb::Create);
-                (if created { Task::First } else { Task::Change }, filled(&deploy.spec, observed))
+                (
+                    if created { Task::First } else { Task::Change },
+                    filled(&deploy.spec, observed.and_then(|observed| observed.service.as_ref())),
+                )
             }
         };
         let mut changes = plan.steps.iter().flat_map(|step| &step.changes);
@@ -85,7 +86,7 @@ pub(super) async fn require(
     cx: &Ctx,
     provider: &dyn Provider,
     plan: &Plan,
-    observed: &Observed,
+    observed: Option<&Observed>,
     push: Option<&ImageRef>,
 ) -> Result<()> {
     let (about, table) = (About::new(plan, observed, push), provider.permissions());
@@ -160,7 +161,8 @@ pub fn runtime<'a>(needs: &[&'a Need]) -> Option<&'a str> {
 /// The cloud's refusal in the words of [`refusal`]. What the cloud says is kept below; what it does not say is asked.
 pub async fn explained(cx: &Ctx, provider: &dyn Provider, task: Task, subject: &Subject<'_>, error: Error) -> Error {
     let table = provider.permissions();
-    if error.kind() != ErrorKind::PermissionDenied || error.why().is_some() || is_ours(&error) {
+    let direct = error.kind() == ErrorKind::PermissionDenied && error.why().is_none();
+    if !(direct || is_behind(&error)) || is_ours(&error) {
         return error;
     }
     let needs: Vec<Need> = table.needs(task, subject).into_iter().filter(|need| need.who == Who::Deployer).collect();
@@ -171,6 +173,9 @@ pub async fn explained(cx: &Ctx, provider: &dyn Provider, task: Task, subject: &
     if all.is_empty() {
         let is_held = |need: &Need| held.iter().any(|held| held.need == *need && held.answer == Answer::Yes);
         all.extend(needs.iter().find(|need| named(need) && !is_held(need)));
+    }
+    if all.is_empty() && !direct {
+        return error;
     }
     if all.is_empty() {
         return error.hint(format!(
@@ -184,10 +189,17 @@ pub async fn explained(cx: &Ctx, provider: &dyn Provider, task: Task, subject: &
     if let Some(report) = error.report() {
         told = told.with_report(report.clone());
     }
-    for hint in error.hints() {
+    // What else would do; a role is in ours.
+    for hint in error.hints().iter().filter(|hint| !hint.contains(" --role=")) {
         told = told.hint(hint.clone());
     }
     told.with_source(error)
+}
+
+/// A registry says the same of an image that is not there and of one that may not be read.
+fn is_behind(error: &Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
+    error.kind() == ErrorKind::NotFound && cause.is_some_and(|cause| cause.kind() == ErrorKind::PermissionDenied)
 }
 
 /// Told already.
@@ -200,7 +212,7 @@ pub(super) async fn explained_step(
     cx: &Ctx,
     provider: &dyn Provider,
     plan: &Plan,
-    observed: &Observed,
+    observed: Option<&Observed>,
     push: Option<&ImageRef>,
     error: Error,
 ) -> Error {

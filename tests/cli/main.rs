@@ -17,6 +17,8 @@ mod github;
 mod identities;
 mod left_behind;
 mod lifecycle;
+mod permissions;
+mod promise;
 mod pushes;
 mod recording;
 mod run;

@@ -179,17 +179,10 @@ impl<'a> Subject<'a> {
     }
 
     /// The secrets that the service reads, each once, by name.
-    pub fn secrets(&self) -> Vec<&SecretRef> {
-        use crate::spec::EnvValue;
-        let mut all: Vec<&SecretRef> = Vec::new();
-        for value in self.spec.workload.main.env.values() {
-            if let EnvValue::Secret(secret) = value
-                && !all.iter().any(|known| known.name == secret.name)
-            {
-                all.push(secret);
-            }
-        }
+    pub fn secrets(&self) -> Vec<&'a SecretRef> {
+        let mut all: Vec<&SecretRef> = self.spec.workload.main.secrets().map(|(_, secret)| secret).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.dedup_by(|a, b| a.name == b.name);
         all
     }
 }

@@ -5,7 +5,11 @@ mod grant;
 mod set;
 mod show;
 
-use carrack_core::{Error, ErrorKind, Result, spec::ProviderId};
+use carrack_core::{
+    Error, ErrorKind, Result,
+    permission::{Subject, Task},
+    spec::{ProviderId, ServiceName},
+};
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -14,6 +18,7 @@ use crate::{
         session::{Project, Session},
     },
     config::{self, Invalid},
+    ops::permissions::explained,
     registry::{Connection, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place},
 };
 
@@ -58,7 +63,8 @@ enum Command {
 
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
     let place = Where::find(session, options.project)?;
-    match options.command {
+    let (task, secret) = options.command.about();
+    let done = match options.command {
         Command::Set(options) => set::run(session, &place, options).await,
         Command::List => show::list(session, &place).await,
         Command::Versions(options) => show::versions(session, &place, options).await,
@@ -68,6 +74,37 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         Command::Destroy(version) => change::destroy(session, &place, version).await,
         Command::Delete(options) => change::delete(session, &place, options).await,
         Command::Grant(options) => grant::run(session, &place, options).await,
+    };
+    match done {
+        Err(Failure::Error(error)) if error.kind() == ErrorKind::PermissionDenied => {
+            let connection = place.connect(session).await?;
+            let spec = place.project.as_ref().map(|project| project.resolved.deploy.spec.clone()).unwrap_or_default();
+            let name = match &place.project {
+                Some(project) => project.resolved.name.clone(),
+                None => ServiceName::try_from("service".to_owned())?,
+            };
+            let subject = Subject { secret: secret.as_deref(), ..Subject::new(&name, &spec) };
+            Err(explained(&session.cx, &*connection.provider, task, &subject, *error).await.into())
+        }
+        done => done,
+    }
+}
+
+impl Command {
+    /// What it needs to be allowed, and for which secret.
+    fn about(&self) -> (Task, Option<String>) {
+        let (task, name) = match self {
+            Self::Set(options) => (Task::SecretsSet, &options.name),
+            Self::List => return (Task::SecretsList, None),
+            Self::Versions(options) => (Task::SecretsVersions, &options.name),
+            Self::Get(options) => (Task::SecretsGet, &options.name),
+            Self::Enable(version) => (Task::SecretsEnable, &version.name),
+            Self::Disable(version) => (Task::SecretsDisable, &version.name),
+            Self::Destroy(version) => (Task::SecretsDestroy, &version.name),
+            Self::Delete(options) => (Task::SecretsDelete, &options.name),
+            Self::Grant(options) => (Task::SecretsGrant, &options.name),
+        };
+        (task, Some(name.clone()))
     }
 }
 

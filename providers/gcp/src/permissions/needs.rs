@@ -17,6 +17,7 @@ const IDENTITY: &str = "https://cloud.google.com/run/docs/configuring/services/s
 const REGISTRY: &str = "https://cloud.google.com/artifact-registry/docs/access-control";
 const DEPLOYED_IMAGE: &str = "https://cloud.google.com/artifact-registry/docs/integrate-cloud-run";
 const OTHER_PROJECT: &str = "https://cloud.google.com/run/docs/deploying#other-projects";
+const INVOKE: &str = "https://cloud.google.com/run/docs/authenticating/overview";
 const LOGGING: &str = "https://cloud.google.com/logging/docs/access-control";
 const SECRETS: &str = "https://cloud.google.com/secret-manager/docs/access-control";
 const SECRETS_OF_RUN: &str = "https://cloud.google.com/run/docs/configuring/services/secrets#access-secret";
@@ -62,7 +63,7 @@ fn pipeline(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Need> {
     let mut list = List { table, subject, account: SOME_ACCOUNT, needs: Vec::new() };
     if task == Task::Ci {
         list.project("run.services.create", "makes the service", RUN);
-        list.only("the service is not there yet, and the pipeline is to make it");
+        list.only("when the service is not there yet, and the pipeline is to make it");
     }
     list.needs
 }
@@ -110,7 +111,7 @@ impl List<'_> {
         self.service("run.services.get", "reads the live service", RUN);
         self.service("run.services.getIamPolicy", "reads who may call the service", RUN);
         if !self.file_says_public() {
-            self.only("for show: without it whether the service is public is unknown, and stays as it is");
+            self.only("without it whether the service is public is unknown, and stays as it is");
         }
     }
 
@@ -154,7 +155,7 @@ impl List<'_> {
         if let Some(on) = place::repository(image) {
             self.put(Who::Deployer, on, READ, "looks the image's digest up", REGISTRY);
             if built {
-                self.only("`plan --out`, which is of an image that the registry has");
+                self.only("for `plan --out`, which is of an image that the registry has");
             }
         }
     }
@@ -162,7 +163,7 @@ impl List<'_> {
     fn base(&mut self) {
         if let Some(on) = self.subject.base.and_then(place::repository) {
             self.put(Who::Deployer, on, READ, "reads the image that ours starts from", REGISTRY);
-            self.only("that repository is not public");
+            self.only("when that repository is not public");
         }
     }
 
@@ -174,7 +175,7 @@ impl List<'_> {
         self.put(Who::Deployer, on, WRITE, "pushes the image", REGISTRY);
         self.repository();
         for need in self.needs.iter_mut().rev().take(2) {
-            need.only = Some("the repository is not there yet".to_owned());
+            need.only = Some("when the repository is not there yet".to_owned());
         }
     }
 
@@ -199,11 +200,19 @@ impl List<'_> {
         for name in &names {
             self.secret(name, "secretmanager.versions.get", "sees which version there is, and that it is enabled");
             self.secret(name, "secretmanager.secrets.getIamPolicy", "sees whether the service may read the secret");
-            self.only("to be told before the change, not after it, that the service may not read a secret");
+            self.only("without it a service that may not read a secret is found by the change only");
         }
         if !names.is_empty() && !account {
             self.project("resourcemanager.projects.get", "finds the default account's name", PROJECTS);
-            self.only("to be told before the change, not after it, that the service may not read a secret");
+            self.only("without it a service that may not read a secret is found by the change only");
+        }
+    }
+
+    /// GET of a private service's URL.
+    fn verify(&mut self) {
+        if self.subject.spec.public != Some(true) {
+            self.service("run.routes.invoke", "asks the service itself, when it is private", INVOKE);
+            self.only("without it that it answers is not seen");
         }
     }
 
@@ -217,7 +226,7 @@ impl List<'_> {
 
     /// When a revision does not start: its settings, conditions and last lines.
     fn evidence(&mut self) {
-        let case = "a revision that does not start is to be explained";
+        let case = "when a revision does not start, to say why";
         self.service("run.revisions.get", "reads a failed revision", RUN);
         self.only(case);
         self.project("logging.logEntries.list", "reads a failed revision's last lines", LOGGING);
@@ -246,6 +255,7 @@ impl List<'_> {
             self.service("run.services.setIamPolicy", "lets anyone call it", RUN);
         }
         self.evidence();
+        self.verify();
         self.runtime();
     }
 
@@ -259,10 +269,11 @@ impl List<'_> {
         if settings && self.file_says_public() && self.subject.changes_access != Some(false) {
             self.service("run.services.setIamPolicy", "sets who may call it", RUN);
             if self.subject.changes_access.is_none() {
-                self.only("`public` in the file is not what is live");
+                self.only("when `public` in the file is not what is live");
             }
         }
         self.evidence();
+        self.verify();
         self.runtime();
     }
 
@@ -270,9 +281,9 @@ impl List<'_> {
         self.service("run.services.get", "reads the live service", RUN);
         self.service("run.revisions.list", "lists its revisions", RUN);
         self.service("run.services.getIamPolicy", "reads who may call the service", RUN);
-        self.only("for show: without it whether the service is public is unknown");
+        self.only("without it whether the service is public is unknown");
         self.project("run.services.list", "lists services", RUN);
-        self.only("`status --all`");
+        self.only("for `status --all`");
         self.evidence();
     }
 
@@ -284,17 +295,16 @@ impl List<'_> {
 
     /// `testIamPermissions` itself asks for none.
     fn check(&mut self) {
-        let case = "a better answer: ";
         self.service("run.services.get", "finds the account and the image of the live service", RUN);
-        self.only(&format!("{case}without it only what the file names is asked"));
+        self.only("without it only what the file names is asked");
         if self.subject.spec.workload.service_account.is_none() {
             self.project("resourcemanager.projects.get", "finds the default account's name", PROJECTS);
-            self.only(&format!("{case}without it the default account is not asked"));
+            self.only("without it the default account is not asked");
         }
         let names: Vec<String> = self.subject.secrets().iter().map(|secret| secret.name.clone()).collect();
         for name in names {
             self.secret(&name, "secretmanager.secrets.getIamPolicy", "sees whether the service may read the secret");
-            self.only(&format!("{case}without it the service's side is unknown"));
+            self.only("without it the service's side is unknown");
         }
     }
 
@@ -317,13 +327,15 @@ impl List<'_> {
         let look = "looks for the secret";
         match task {
             Task::SecretsSet => {
-                self.secret(name, "secretmanager.secrets.get", look);
                 self.secret(name, "secretmanager.versions.add", "adds a version");
-                self.secret(name, VALUE, "sees whether the value is another one");
+                self.secret(name, "secretmanager.secrets.get", look);
+                self.only("when the secret is not there yet, or `--label` or `--replica` is given");
                 self.project("secretmanager.secrets.create", "makes the secret", SECRETS);
-                self.only("the secret is not there yet");
+                self.only("when the secret is not there yet");
                 self.secret(name, "secretmanager.secrets.update", "sets labels");
-                self.only("`--label` on a secret that is there");
+                self.only("for `--label` on a secret that is there");
+                self.secret(name, VALUE, "sees whether the value is another one");
+                self.only("without it a value that is the same makes a new version");
             }
             Task::SecretsGet => self.secret(name, VALUE, "reads the value"),
             Task::SecretsVersions => self.secret(name, "secretmanager.versions.list", "lists versions"),
@@ -337,6 +349,13 @@ impl List<'_> {
             Task::SecretsGrant => {
                 self.secret(name, "secretmanager.secrets.getIamPolicy", "reads who may read the value");
                 self.secret(name, "secretmanager.secrets.setIamPolicy", "lets the service's account read the value");
+                if self.subject.spec.workload.service_account.is_none() {
+                    let case = "when neither the file nor `--to-account` names the account";
+                    self.service("run.services.get", "finds the account of the live service", RUN);
+                    self.only(case);
+                    self.project("resourcemanager.projects.get", "finds the default account's name", PROJECTS);
+                    self.only(case);
+                }
             }
             _ => {}
         }

@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Version {
     /// The secret, or whole: `projects/PROJECT/secrets/NAME`
     #[arg(value_name = "NAME")]
-    name: String,
+    pub(super) name: String,
     /// The version: a number, an alias or `latest`
     #[arg(value_name = "VERSION")]
     version: String,
@@ -29,7 +29,7 @@ pub(super) struct Version {
 pub(super) struct Delete {
     /// The secret, or whole: `projects/PROJECT/secrets/NAME`
     #[arg(value_name = "NAME")]
-    name: String,
+    pub(super) name: String,
 }
 
 pub(super) async fn enable(session: &mut Session, place: &Where, version: Version) -> Result<u8, Failure> {

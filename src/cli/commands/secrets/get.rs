@@ -30,7 +30,7 @@ Examples:
 pub(super) struct Options {
     /// The secret, or whole: `projects/PROJECT/secrets/NAME`
     #[arg(value_name = "NAME")]
-    name: String,
+    pub(super) name: String,
     /// The version: a number, an alias or `latest`
     #[arg(value_name = "VERSION", default_value = LATEST)]
     version: String,

@@ -22,7 +22,7 @@ Examples:
 pub(super) struct Options {
     /// The secret, or whole: `projects/PROJECT/secrets/NAME`
     #[arg(value_name = "NAME")]
-    name: String,
+    pub(super) name: String,
     /// The service account that may read it
     #[arg(long, value_name = "EMAIL")]
     to_account: Option<String>,

@@ -31,7 +31,7 @@ Examples:
 pub(super) struct Options {
     /// The secret, or whole: `projects/PROJECT/secrets/NAME`
     #[arg(value_name = "NAME")]
-    name: String,
+    pub(super) name: String,
     /// `-` for standard input. A value does not go here.
     #[arg(value_name = "-", hide = true)]
     source: Option<std::ffi::OsString>,

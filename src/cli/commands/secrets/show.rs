@@ -13,7 +13,7 @@ use crate::cli::{error::Failure, session::Session};
 pub(super) struct Versions {
     /// The secret, or whole: `projects/PROJECT/secrets/NAME`
     #[arg(value_name = "NAME")]
-    name: String,
+    pub(super) name: String,
 }
 
 pub(super) async fn list(session: &mut Session, place: &Where) -> Result<u8, Failure> {
