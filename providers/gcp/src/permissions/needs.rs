@@ -4,7 +4,8 @@
 //! `secret_manager`. Each row has the page of Google that names it.
 use carrack_core::{
     permission::{Need, Scope, ScopeKind, Subject, Task, Who, together},
-    spec::ImageRef,
+    secret::LATEST,
+    spec::{ImageRef, SecretRef},
 };
 
 use super::{
@@ -193,12 +194,18 @@ impl List<'_> {
         self.put(Who::Deployer, on, "artifactregistry.repositories.create", "makes the repository", REGISTRY);
     }
 
-    /// GET secrets/NAME/versions/VERSION of each, and whether the service's account may read it.
+    /// GET secrets/NAME/versions/VERSION of each, and whether the service's account may read it. A version that stays as
+    /// it is written need not be looked up.
     fn secrets(&mut self) {
         let account = self.subject.spec.workload.service_account.is_some();
-        let names: Vec<String> = self.subject.secrets().iter().map(|secret| secret.name.clone()).collect();
-        for name in &names {
+        let stays = |version: &str| version == LATEST || version.bytes().all(|byte| byte.is_ascii_digit());
+        let names = self.subject.secrets();
+        for SecretRef { name, .. } in &names {
             self.secret(name, "secretmanager.versions.get", "sees which version there is, and that it is enabled");
+            let mut all = self.subject.spec.workload.main.secrets();
+            if all.all(|(_, secret)| secret.name != *name || stays(&secret.version)) {
+                self.only("without it a version that is not enabled is found by the change only");
+            }
             self.secret(name, "secretmanager.secrets.getIamPolicy", "sees whether the service may read the secret");
             self.only("without it a service that may not read a secret is found by the change only");
         }
