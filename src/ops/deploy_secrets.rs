@@ -79,16 +79,18 @@ pub(super) async fn observed(
 /// Lets the accounts read the secrets.
 pub(super) async fn grant(cx: &Ctx, store: &dyn SecretStore, grants: &[Grant]) -> Result<()> {
     for (secret, account) in grants {
-        store.grant(cx, secret, account).await.map_err(|error| match error.kind() {
+        let new = store.grant(cx, secret, account).await.map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => {
                 error.hint(format!("or let an owner of the secret do it: `{}`", store.grant_command(secret, account)))
             }
             _ => error,
         })?;
-        let message = format!(
-            "granted: `{account}` may read secret `{secret}`; it may take some minutes until that is known everywhere"
-        );
-        cx.events.emit(Event::Note { message });
+        if new {
+            let message = format!(
+                "granted: `{account}` may read secret `{secret}`; it may take some minutes until that is known everywhere"
+            );
+            cx.events.emit(Event::Note { message });
+        }
     }
     Ok(())
 }
@@ -215,10 +217,11 @@ impl Check<'_> {
             let Some(Reader { account, may }) = readers.get(name) else { continue };
             match may {
                 Ok(true) => {}
+                // What may be there already is given once more.
+                Ok(false) | Err(_) if self.options.grant => self.grants.push((name.clone(), account.clone())),
                 Err(why) => {
                     self.note(format!("whether `{account}` may read secret `{name}` could not be asked: {why}"));
                 }
-                Ok(false) if self.options.grant => self.grants.push((name.clone(), account.clone())),
                 Ok(false) => {
                     let flags = &self.options.flags;
                     let text = format!("the service's account `{account}` may not read secret `{name}`");

@@ -85,7 +85,7 @@ fn a_whole_life_over_tls_from_a_key_file() {
     let shown = stdout(&ok(run(&["auth", "show"])));
     assert!(shown.contains(DEPLOYER) && shown.contains("GOOGLE_APPLICATION_CREDENTIALS"), "{shown}");
     let mut set = machine.carrack();
-    let mut set = set.args(["secrets", "set", "greeting", "-f"]).arg(&file);
+    let set = set.args(["secrets", "set", "greeting", "-f"]).arg(&file);
     set.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = set.spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"a greeting").unwrap();
