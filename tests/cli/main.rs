@@ -18,6 +18,7 @@ mod identities;
 mod left_behind;
 mod lifecycle;
 mod permissions;
+mod principals;
 mod production;
 mod promise;
 mod pushes;

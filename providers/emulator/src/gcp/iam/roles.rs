@@ -8,7 +8,7 @@ pub(super) struct Role {
     pub(super) name: &'static str,
     pub(super) title: &'static str,
     /// `run.*` is all that begin so.
-    holds: &'static [&'static str],
+    holds: &'static [&'static [&'static str]],
 }
 
 /// Nobody has these by owning a project: <https://cloud.google.com/iam/docs/service-account-permissions>
@@ -32,380 +32,241 @@ const OF_OWNERS: [&str; 7] = [
     "secretmanager.versions.access",
 ];
 
-macro_rules! role {
-    ($name:literal, $title:literal, [$($permission:literal),* $(,)?]) => {
-        Role { name: concat!("roles/", $name), title: $title, holds: &[$($permission),*] }
-    };
+const PROJECTS: &[&str] = &["resourcemanager.projects.get", "resourcemanager.projects.list"];
+const POLICIES: &[&str] = &["resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy"];
+const ACCOUNTS: &[&str] = &["iam.serviceAccounts.get", "iam.serviceAccounts.list"];
+const REGISTRY_READ: &[&str] = &[
+    "artifactregistry.dockerimages.*",
+    "artifactregistry.files.get",
+    "artifactregistry.files.list",
+    "artifactregistry.packages.get",
+    "artifactregistry.packages.list",
+    "artifactregistry.repositories.downloadArtifacts",
+    "artifactregistry.repositories.get",
+    "artifactregistry.repositories.list",
+    "artifactregistry.tags.get",
+    "artifactregistry.tags.list",
+    "artifactregistry.versions.get",
+    "artifactregistry.versions.list",
+];
+const REGISTRY_WRITE: &[&str] =
+    &["artifactregistry.repositories.uploadArtifacts", "artifactregistry.tags.create", "artifactregistry.tags.update"];
+const REGISTRY_MANAGE: &[&str] = &[
+    "artifactregistry.files.*",
+    "artifactregistry.packages.*",
+    "artifactregistry.repositories.deleteArtifacts",
+    "artifactregistry.tags.*",
+    "artifactregistry.versions.*",
+];
+const CREATE_ON_PUSH: &[&str] = &["artifactregistry.repositories.createOnPush"];
+const RUN_READ: &[&str] = &[
+    "run.configurations.get",
+    "run.configurations.list",
+    "run.executions.get",
+    "run.executions.list",
+    "run.jobs.get",
+    "run.jobs.getIamPolicy",
+    "run.jobs.list",
+    "run.locations.list",
+    "run.operations.get",
+    "run.operations.list",
+    "run.revisions.get",
+    "run.revisions.list",
+    "run.routes.get",
+    "run.routes.list",
+    "run.services.get",
+    "run.services.getIamPolicy",
+    "run.services.list",
+    "run.tasks.get",
+    "run.tasks.list",
+];
+const RUN_WRITE: &[&str] = &[
+    "run.executions.cancel",
+    "run.executions.delete",
+    "run.jobs.create",
+    "run.jobs.delete",
+    "run.jobs.run",
+    "run.jobs.runWithOverrides",
+    "run.jobs.update",
+    "run.operations.delete",
+    "run.revisions.delete",
+    "run.routes.invoke",
+    "run.services.create",
+    "run.services.delete",
+    "run.services.update",
+];
+const SECRETS_READ: &[&str] = &[
+    "secretmanager.secrets.get",
+    "secretmanager.secrets.getIamPolicy",
+    "secretmanager.secrets.list",
+    "secretmanager.versions.get",
+    "secretmanager.versions.list",
+];
+
+const fn role(name: &'static str, title: &'static str, holds: &'static [&'static [&'static str]]) -> Role {
+    Role { name, title, holds }
 }
 
 /// By name.
 pub(super) const PREDEFINED: &[Role] = &[
-    role!("artifactregistry.admin", "Artifact Registry Administrator", ["artifactregistry.*"]),
-    role!(
-        "artifactregistry.createOnPushRepoAdmin",
+    role("roles/artifactregistry.admin", "Artifact Registry Administrator", &[&["artifactregistry.*"]]),
+    role(
+        "roles/artifactregistry.createOnPushRepoAdmin",
         "Artifact Registry Create-on-Push Repository Administrator",
-        [
-            "artifactregistry.dockerimages.*",
-            "artifactregistry.files.*",
-            "artifactregistry.packages.*",
-            "artifactregistry.repositories.createOnPush",
-            "artifactregistry.repositories.deleteArtifacts",
-            "artifactregistry.repositories.downloadArtifacts",
-            "artifactregistry.repositories.get",
-            "artifactregistry.repositories.list",
-            "artifactregistry.repositories.uploadArtifacts",
-            "artifactregistry.tags.*",
-            "artifactregistry.versions.*",
-        ]
+        &[REGISTRY_READ, REGISTRY_WRITE, REGISTRY_MANAGE, CREATE_ON_PUSH],
     ),
-    role!(
-        "artifactregistry.createOnPushWriter",
+    role(
+        "roles/artifactregistry.createOnPushWriter",
         "Artifact Registry Create-on-Push Writer",
-        [
-            "artifactregistry.dockerimages.*",
-            "artifactregistry.files.get",
-            "artifactregistry.files.list",
-            "artifactregistry.packages.get",
-            "artifactregistry.packages.list",
-            "artifactregistry.repositories.createOnPush",
-            "artifactregistry.repositories.downloadArtifacts",
-            "artifactregistry.repositories.get",
-            "artifactregistry.repositories.list",
-            "artifactregistry.repositories.uploadArtifacts",
-            "artifactregistry.tags.create",
-            "artifactregistry.tags.get",
-            "artifactregistry.tags.list",
-            "artifactregistry.tags.update",
-            "artifactregistry.versions.get",
-            "artifactregistry.versions.list",
-        ]
+        &[REGISTRY_READ, REGISTRY_WRITE, CREATE_ON_PUSH],
     ),
-    role!(
-        "artifactregistry.reader",
-        "Artifact Registry Reader",
-        [
-            "artifactregistry.dockerimages.*",
-            "artifactregistry.files.get",
-            "artifactregistry.files.list",
-            "artifactregistry.packages.get",
-            "artifactregistry.packages.list",
-            "artifactregistry.repositories.downloadArtifacts",
-            "artifactregistry.repositories.get",
-            "artifactregistry.repositories.list",
-            "artifactregistry.tags.get",
-            "artifactregistry.tags.list",
-            "artifactregistry.versions.get",
-            "artifactregistry.versions.list",
-        ]
-    ),
-    role!(
-        "artifactregistry.repoAdmin",
+    role("roles/artifactregistry.reader", "Artifact Registry Reader", &[REGISTRY_READ]),
+    role(
+        "roles/artifactregistry.repoAdmin",
         "Artifact Registry Repository Administrator",
-        [
-            "artifactregistry.dockerimages.*",
-            "artifactregistry.files.*",
-            "artifactregistry.packages.*",
-            "artifactregistry.repositories.deleteArtifacts",
-            "artifactregistry.repositories.downloadArtifacts",
-            "artifactregistry.repositories.get",
-            "artifactregistry.repositories.list",
-            "artifactregistry.repositories.uploadArtifacts",
-            "artifactregistry.tags.*",
-            "artifactregistry.versions.*",
-        ]
+        &[REGISTRY_READ, REGISTRY_WRITE, REGISTRY_MANAGE],
     ),
-    role!(
-        "artifactregistry.writer",
-        "Artifact Registry Writer",
-        [
-            "artifactregistry.dockerimages.*",
-            "artifactregistry.files.get",
-            "artifactregistry.files.list",
-            "artifactregistry.packages.get",
-            "artifactregistry.packages.list",
-            "artifactregistry.repositories.downloadArtifacts",
-            "artifactregistry.repositories.get",
-            "artifactregistry.repositories.list",
-            "artifactregistry.repositories.uploadArtifacts",
-            "artifactregistry.tags.create",
-            "artifactregistry.tags.get",
-            "artifactregistry.tags.list",
-            "artifactregistry.tags.update",
-            "artifactregistry.versions.get",
-            "artifactregistry.versions.list",
-        ]
-    ),
-    role!(
-        "browser",
-        "Browser",
-        ["resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy", "resourcemanager.projects.list"]
-    ),
+    role("roles/artifactregistry.writer", "Artifact Registry Writer", &[REGISTRY_READ, REGISTRY_WRITE]),
+    role("roles/browser", "Browser", &[PROJECTS, POLICIES]),
     // What basic roles hold is in `holds`.
-    role!("editor", "Editor", []),
-    role!(
-        "iam.roleAdmin",
-        "Role Administrator",
-        ["iam.roles.*", "resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy"]
-    ),
-    role!(
-        "iam.roleViewer",
-        "Role Viewer",
-        ["iam.roles.get", "iam.roles.list", "resourcemanager.projects.get", "resourcemanager.projects.getIamPolicy",]
-    ),
-    role!("iam.securityAdmin", "Security Admin", ["iam.roles.*"]),
-    role!("iam.securityReviewer", "Security Reviewer", []),
-    role!(
-        "iam.serviceAccountAdmin",
+    role("roles/editor", "Editor", &[]),
+    role("roles/iam.roleAdmin", "Role Administrator", &[&["iam.roles.*"], POLICIES]),
+    role("roles/iam.roleViewer", "Role Viewer", &[&["iam.roles.get", "iam.roles.list"], POLICIES]),
+    role("roles/iam.securityAdmin", "Security Admin", &[&["iam.roles.*"]]),
+    role("roles/iam.securityReviewer", "Security Reviewer", &[]),
+    role(
+        "roles/iam.serviceAccountAdmin",
         "Service Account Admin",
-        [
-            "iam.serviceAccounts.create",
-            "iam.serviceAccounts.delete",
-            "iam.serviceAccounts.disable",
-            "iam.serviceAccounts.enable",
-            "iam.serviceAccounts.get",
-            "iam.serviceAccounts.getIamPolicy",
-            "iam.serviceAccounts.list",
-            "iam.serviceAccounts.setIamPolicy",
-            "iam.serviceAccounts.undelete",
-            "iam.serviceAccounts.update",
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-        ]
+        &[
+            ACCOUNTS,
+            PROJECTS,
+            &[
+                "iam.serviceAccounts.create",
+                "iam.serviceAccounts.delete",
+                "iam.serviceAccounts.disable",
+                "iam.serviceAccounts.enable",
+                "iam.serviceAccounts.getIamPolicy",
+                "iam.serviceAccounts.setIamPolicy",
+                "iam.serviceAccounts.undelete",
+                "iam.serviceAccounts.update",
+            ],
+        ],
     ),
-    role!(
-        "iam.serviceAccountCreator",
+    role(
+        "roles/iam.serviceAccountCreator",
         "Create Service Accounts",
-        [
-            "iam.serviceAccounts.create",
-            "iam.serviceAccounts.get",
-            "iam.serviceAccounts.list",
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-        ]
+        &[ACCOUNTS, PROJECTS, &["iam.serviceAccounts.create"]],
     ),
-    role!(
-        "iam.serviceAccountKeyAdmin",
+    role(
+        "roles/iam.serviceAccountKeyAdmin",
         "Service Account Key Admin",
-        [
-            "iam.serviceAccountKeys.*",
-            "iam.serviceAccounts.get",
-            "iam.serviceAccounts.list",
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-        ]
+        &[ACCOUNTS, PROJECTS, &["iam.serviceAccountKeys.*"]],
     ),
-    role!(
-        "iam.serviceAccountOpenIdTokenCreator",
+    role(
+        "roles/iam.serviceAccountOpenIdTokenCreator",
         "Service Account OpenID Connect Identity Token Creator",
-        ["iam.serviceAccounts.getOpenIdToken"]
+        &[&["iam.serviceAccounts.getOpenIdToken"]],
     ),
-    role!(
-        "iam.serviceAccountTokenCreator",
-        "Service Account Token Creator",
-        [
-            "iam.serviceAccounts.get",
-            "iam.serviceAccounts.getAccessToken",
-            "iam.serviceAccounts.getOpenIdToken",
-            "iam.serviceAccounts.implicitDelegation",
-            "iam.serviceAccounts.list",
-            "iam.serviceAccounts.signBlob",
-            "iam.serviceAccounts.signJwt",
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-        ]
-    ),
-    role!(
-        "iam.serviceAccountUser",
-        "Service Account User",
-        [
-            "iam.serviceAccounts.actAs",
-            "iam.serviceAccounts.get",
-            "iam.serviceAccounts.list",
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-        ]
-    ),
-    role!(
-        "iam.serviceAccountViewer",
+    role("roles/iam.serviceAccountTokenCreator", "Service Account Token Creator", &[ACCOUNTS, PROJECTS, &OF_TOKENS]),
+    role("roles/iam.serviceAccountUser", "Service Account User", &[ACCOUNTS, PROJECTS, &["iam.serviceAccounts.actAs"]]),
+    role(
+        "roles/iam.serviceAccountViewer",
         "View Service Accounts",
-        [
-            "iam.serviceAccountKeys.get",
-            "iam.serviceAccountKeys.list",
-            "iam.serviceAccounts.get",
-            "iam.serviceAccounts.getIamPolicy",
-            "iam.serviceAccounts.list",
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-        ]
+        &[
+            ACCOUNTS,
+            PROJECTS,
+            &["iam.serviceAccountKeys.get", "iam.serviceAccountKeys.list", "iam.serviceAccounts.getIamPolicy"],
+        ],
     ),
-    role!(
-        "iam.workloadIdentityPoolAdmin",
+    role(
+        "roles/iam.workloadIdentityPoolAdmin",
         "IAM Workload Identity Pool Admin",
-        [
-            "iam.googleapis.com/workloadIdentityPoolProviders.*",
-            "iam.googleapis.com/workloadIdentityPools.*",
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-        ]
+        &[
+            PROJECTS,
+            &["iam.googleapis.com/workloadIdentityPoolProviders.*", "iam.googleapis.com/workloadIdentityPools.*"],
+        ],
     ),
-    role!(
-        "iam.workloadIdentityPoolViewer",
+    role(
+        "roles/iam.workloadIdentityPoolViewer",
         "IAM Workload Identity Pool Viewer",
-        [
-            "iam.googleapis.com/workloadIdentityPoolProviders.get",
-            "iam.googleapis.com/workloadIdentityPoolProviders.list",
-            "iam.googleapis.com/workloadIdentityPools.get",
-            "iam.googleapis.com/workloadIdentityPools.list",
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-        ]
+        &[
+            PROJECTS,
+            &[
+                "iam.googleapis.com/workloadIdentityPoolProviders.get",
+                "iam.googleapis.com/workloadIdentityPoolProviders.list",
+                "iam.googleapis.com/workloadIdentityPools.get",
+                "iam.googleapis.com/workloadIdentityPools.list",
+            ],
+        ],
     ),
-    role!(
-        "iam.workloadIdentityUser",
+    role(
+        "roles/iam.workloadIdentityUser",
         "Workload Identity User",
-        [
-            "iam.serviceAccounts.get",
-            "iam.serviceAccounts.getAccessToken",
-            "iam.serviceAccounts.getOpenIdToken",
-            "iam.serviceAccounts.list",
-        ]
+        &[ACCOUNTS, &["iam.serviceAccounts.getAccessToken", "iam.serviceAccounts.getOpenIdToken"]],
     ),
-    role!("logging.admin", "Logging Admin", ["logging.*", "resourcemanager.projects.get"]),
-    role!("logging.logWriter", "Logs Writer", ["logging.logEntries.create", "logging.logEntries.route"]),
-    role!(
-        "logging.viewer",
+    role("roles/logging.admin", "Logging Admin", &[&["logging.*", "resourcemanager.projects.get"]]),
+    role("roles/logging.logWriter", "Logs Writer", &[&["logging.logEntries.create", "logging.logEntries.route"]]),
+    role(
+        "roles/logging.viewer",
         "Logs Viewer",
-        ["logging.logEntries.list", "logging.logs.list", "resourcemanager.projects.get"]
+        &[&["logging.logEntries.list", "logging.logs.list", "resourcemanager.projects.get"]],
     ),
-    role!("owner", "Owner", []),
-    role!(
-        "resourcemanager.projectIamAdmin",
+    role("roles/owner", "Owner", &[]),
+    role(
+        "roles/resourcemanager.projectIamAdmin",
         "Project IAM Admin",
-        [
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.getIamPolicy",
-            "resourcemanager.projects.setIamPolicy",
-        ]
+        &[POLICIES, &["resourcemanager.projects.setIamPolicy"]],
     ),
-    role!("run.admin", "Cloud Run Admin", ["run.*", "resourcemanager.projects.get", "resourcemanager.projects.list"]),
-    role!(
-        "run.developer",
-        "Cloud Run Developer",
-        [
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-            "run.configurations.*",
-            "run.executions.*",
-            "run.jobs.create",
-            "run.jobs.delete",
-            "run.jobs.get",
-            "run.jobs.getIamPolicy",
-            "run.jobs.list",
-            "run.jobs.run",
-            "run.jobs.runWithOverrides",
-            "run.jobs.update",
-            "run.locations.*",
-            "run.operations.*",
-            "run.revisions.*",
-            "run.routes.*",
-            "run.services.create",
-            "run.services.delete",
-            "run.services.get",
-            "run.services.getIamPolicy",
-            "run.services.list",
-            "run.services.update",
-            "run.tasks.*",
-        ]
-    ),
-    role!("run.invoker", "Cloud Run Invoker", ["run.jobs.run", "run.routes.invoke"]),
-    role!("run.jobsExecutor", "Cloud Run Jobs Executor", ["run.executions.cancel", "run.jobs.run"]),
-    role!(
-        "run.jobsExecutorWithOverrides",
+    role("roles/run.admin", "Cloud Run Admin", &[PROJECTS, &["run.*"]]),
+    role("roles/run.developer", "Cloud Run Developer", &[PROJECTS, RUN_READ, RUN_WRITE]),
+    role("roles/run.invoker", "Cloud Run Invoker", &[&["run.jobs.run", "run.routes.invoke"]]),
+    role("roles/run.jobsExecutor", "Cloud Run Jobs Executor", &[&["run.executions.cancel", "run.jobs.run"]]),
+    role(
+        "roles/run.jobsExecutorWithOverrides",
         "Cloud Run Jobs Executor With Overrides",
-        ["run.executions.cancel", "run.jobs.run", "run.jobs.runWithOverrides"]
+        &[&["run.executions.cancel", "run.jobs.run", "run.jobs.runWithOverrides"]],
     ),
-    role!("run.servicesInvoker", "Cloud Run Service Invoker", ["run.routes.invoke"]),
-    role!(
-        "run.viewer",
-        "Cloud Run Viewer",
-        [
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-            "run.configurations.get",
-            "run.configurations.list",
-            "run.executions.get",
-            "run.executions.list",
-            "run.jobs.get",
-            "run.jobs.getIamPolicy",
-            "run.jobs.list",
-            "run.locations.list",
-            "run.operations.get",
-            "run.operations.list",
-            "run.revisions.get",
-            "run.revisions.list",
-            "run.routes.get",
-            "run.routes.list",
-            "run.services.get",
-            "run.services.getIamPolicy",
-            "run.services.list",
-            "run.tasks.get",
-            "run.tasks.list",
-        ]
-    ),
-    role!(
-        "secretmanager.admin",
-        "Secret Manager Admin",
-        ["secretmanager.*", "resourcemanager.projects.get", "resourcemanager.projects.list"]
-    ),
-    role!(
-        "secretmanager.secretAccessor",
+    role("roles/run.servicesInvoker", "Cloud Run Service Invoker", &[&["run.routes.invoke"]]),
+    role("roles/run.viewer", "Cloud Run Viewer", &[PROJECTS, RUN_READ]),
+    role("roles/secretmanager.admin", "Secret Manager Admin", &[PROJECTS, &["secretmanager.*"]]),
+    role(
+        "roles/secretmanager.secretAccessor",
         "Secret Manager Secret Accessor",
-        ["resourcemanager.projects.get", "resourcemanager.projects.list", "secretmanager.versions.access"]
+        &[PROJECTS, &["secretmanager.versions.access"]],
     ),
-    role!(
-        "secretmanager.secretVersionAdder",
+    role(
+        "roles/secretmanager.secretVersionAdder",
         "Secret Manager Secret Version Adder",
-        ["resourcemanager.projects.get", "resourcemanager.projects.list", "secretmanager.versions.add"]
+        &[PROJECTS, &["secretmanager.versions.add"]],
     ),
-    role!(
-        "secretmanager.secretVersionManager",
+    role(
+        "roles/secretmanager.secretVersionManager",
         "Secret Manager Secret Version Manager",
-        [
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-            "secretmanager.versions.add",
-            "secretmanager.versions.destroy",
-            "secretmanager.versions.disable",
-            "secretmanager.versions.enable",
-            "secretmanager.versions.get",
-            "secretmanager.versions.list",
-        ]
+        &[
+            PROJECTS,
+            &[
+                "secretmanager.versions.add",
+                "secretmanager.versions.destroy",
+                "secretmanager.versions.disable",
+                "secretmanager.versions.enable",
+                "secretmanager.versions.get",
+                "secretmanager.versions.list",
+            ],
+        ],
     ),
-    role!(
-        "secretmanager.viewer",
-        "Secret Manager Viewer",
-        [
-            "resourcemanager.projects.get",
-            "resourcemanager.projects.list",
-            "secretmanager.secrets.get",
-            "secretmanager.secrets.getIamPolicy",
-            "secretmanager.secrets.list",
-            "secretmanager.versions.get",
-            "secretmanager.versions.list",
-        ]
-    ),
-    role!("serviceusage.serviceUsageAdmin", "Service Usage Admin", ["serviceusage.*"]),
-    role!(
-        "serviceusage.serviceUsageConsumer",
+    role("roles/secretmanager.viewer", "Secret Manager Viewer", &[PROJECTS, SECRETS_READ]),
+    role("roles/serviceusage.serviceUsageAdmin", "Service Usage Admin", &[&["serviceusage.*"]]),
+    role(
+        "roles/serviceusage.serviceUsageConsumer",
         "Service Usage Consumer",
-        ["serviceusage.services.get", "serviceusage.services.list", "serviceusage.services.use"]
+        &[&["serviceusage.services.get", "serviceusage.services.list", "serviceusage.services.use"]],
     ),
-    role!(
-        "serviceusage.serviceUsageViewer",
+    role(
+        "roles/serviceusage.serviceUsageViewer",
         "Service Usage Viewer",
-        ["serviceusage.services.get", "serviceusage.services.list"]
+        &[&["serviceusage.services.get", "serviceusage.services.list"]],
     ),
-    role!("viewer", "Viewer", []),
+    role("roles/viewer", "Viewer", &[]),
 ];
 
 impl Role {
@@ -429,7 +290,7 @@ impl Role {
             }
             "roles/iam.securityReviewer" => ends(&[".list", ".getIamPolicy"]),
             "roles/iam.securityAdmin" if ends(&[".list", ".getIamPolicy", ".setIamPolicy"]) => true,
-            _ => self.holds.iter().any(|held| match held.strip_suffix('*') {
+            _ => self.holds.iter().copied().flatten().any(|held| match held.strip_suffix('*') {
                 Some(start) => permission.starts_with(start),
                 None => *held == permission,
             }),
