@@ -43,7 +43,7 @@ pub(super) fn read(fields: &Map<String, Value>) -> Result<Provider, Status> {
         return Err(unimplemented());
     }
     let issuer = oidc.get("issuerUri").and_then(Value::as_str).unwrap_or_default().to_owned();
-    if !issuer.strip_prefix("https://").is_some_and(|host| !host.is_empty()) {
+    if issuer.strip_prefix("https://").is_none_or(str::is_empty) {
         return Err(invalid("oidc.issuer_uri must be an HTTPS endpoint."));
     }
     let audiences: Vec<_> = oidc.get("allowedAudiences").and_then(Value::as_array).into_iter().flatten().collect();

@@ -55,7 +55,7 @@ struct Add {
     /// What a call meets
     #[arg(value_name = "FAULT")]
     fault: Fault,
-    /// Only calls of this API (`run`, `artifactregistry`, `logging`, `secretmanager`, `registry`)
+    /// Only calls of this API (`run`, `secretmanager`, `registry`, `oauth2`, `sts`, …)
     #[arg(long, value_name = "NAME")]
     service: Option<Service>,
     /// Only calls with this HTTP method

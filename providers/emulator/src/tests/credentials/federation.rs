@@ -3,7 +3,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    ACCOUNT, CREDENTIALS, IAM, SCOPE, STS, TOKEN, answer, claims, console, forged, form, post, refused, request,
+    ACCOUNT, CREDENTIALS, IAM, OAUTH, SCOPE, STS, TOKEN, answer, claims, console, forged, form, post, refused, request,
 };
 use crate::tests::harness::Local;
 
@@ -260,4 +260,26 @@ async fn delegates_each_act_as_the_next() {
     }
     let named = path.replace("projects/-", "projects/local");
     assert_eq!(post(&local, CREDENTIALS, &named, TOKEN, json!({ "scope": [SCOPE] })).await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_is_down_says_so_in_its_own_way() {
+    let local = Local::start();
+    let down = async |service: &str| {
+        let url = format!("{}/faults", local.running.addresses().console);
+        let rule = json!({ "service": service, "fault": { "kind": "status", "status": 503 } });
+        assert_eq!(answer(local.client.post(url).bearer_auth(TOKEN).json(&rule)).await.0, 200, "{service}");
+    };
+    for service in ["oauth2", "sts", "iamcredentials", "metadata", "github"] {
+        down(service).await;
+    }
+    let expected = (503, json!({ "error": "internal_failure", "error_description": "Backend Error" }));
+    assert_eq!(form(&local, OAUTH, "/token", &[]).await, expected);
+    let (status, refusal) = form(&local, STS, "/v1/token", &[]).await;
+    assert_eq!((status, &refusal["error"]["status"]), (503, &json!("UNAVAILABLE")));
+    assert_eq!(impersonate(&local, TOKEN).await.1["error"]["status"], "UNAVAILABLE");
+    let machine = request(&local, Method::GET, "metadata.google.internal", "/computeMetadata/v1/project/project-id");
+    assert_eq!(answer(machine.header("metadata-flavor", "Google")).await, (503, json!("Service Unavailable\n")));
+    let (url, token) = job(&local, json!({})).await;
+    assert_eq!(answer(local.client.get(url).bearer_auth(token)).await.0, 503);
 }
