@@ -168,7 +168,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     let done = match done.await {
         Ok(done) => done,
         Err(error) => {
-            return Err(permissions::explained_step(cx, provider, &plan, Some(&observed), pushed.as_ref(), error).await);
+            return Err(permissions::explained_step(cx, provider, &plan, &observed, pushed.as_ref(), error).await);
         }
     };
     report.result = Outcome::Deployed;

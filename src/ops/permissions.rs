@@ -82,14 +82,14 @@ impl<'a> About<'a> {
 
 /// Before the first change: one question to everything that the plan's steps need, side by side. What cannot be asked
 /// is left to the steps themselves.
-pub(super) async fn require(
+pub(super) async fn require<'a>(
     cx: &Ctx,
     provider: &dyn Provider,
-    plan: &Plan,
-    observed: Option<&Observed>,
-    push: Option<&ImageRef>,
+    plan: &'a Plan,
+    observed: impl Into<Option<&'a Observed>>,
+    push: Option<&'a ImageRef>,
 ) -> Result<()> {
-    let (about, table) = (About::new(plan, observed, push), provider.permissions());
+    let (about, table) = (About::new(plan, observed.into(), push), provider.permissions());
     let subject = about.subject();
     // Whether there is a repository is known to the push.
     let at_times: Vec<Need> =
@@ -212,10 +212,10 @@ pub(super) async fn explained_step(
     cx: &Ctx,
     provider: &dyn Provider,
     plan: &Plan,
-    observed: Option<&Observed>,
+    observed: &Observed,
     push: Option<&ImageRef>,
     error: Error,
 ) -> Error {
-    let about = About::new(plan, observed, push);
+    let about = About::new(plan, Some(observed), push);
     explained(cx, provider, about.task, &about.subject(), error).await
 }

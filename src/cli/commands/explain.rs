@@ -40,7 +40,11 @@ const CODES: [(u8, &str, &str); 20] = [
         "there are no valid credentials",
         "`carrack auth show` says which are used. `gcloud auth application-default login` makes some.",
     ),
-    (21, "the credentials do not allow it", "The message names the permission and the resource."),
+    (
+        21,
+        "the credentials do not allow it",
+        "The message names the permission, the resource and the command that grants it; `carrack permissions check` asks for all of them.",
+    ),
     (30, "it does not exist", "Check project, region and name; `carrack status` shows what is live."),
     (
         31,

@@ -26,5 +26,5 @@ pub(crate) use self::{
     calls::{check_policy, handle},
     grants::Grants,
     project_calls::handle as handle_project,
-    refusal::{refuse, refuse_to_act_as},
+    refusal::{refuse, refuse_to_act_as, refuse_to_deploy},
 };

@@ -45,6 +45,16 @@ pub(crate) fn refuse(api: &str, permission: &str, resource: &str) -> Status {
     }))
 }
 
+/// Of whoever deploys an image that they may not read.
+pub(crate) fn refuse_to_deploy(image: &str, repository: &str) -> Status {
+    Status::new(
+        Code::PermissionDenied,
+        format!(
+            "User must have permission to read the image, {image}. Ensure that the provided container image URL is correct and that the above account has permission to access the image. If you just enabled the Cloud Run API, the permissions might take a few minutes to propagate. Permission \"artifactregistry.repositories.downloadArtifacts\" denied on resource \"{repository}\" (or it may not exist)"
+        ),
+    )
+}
+
 /// Of whoever deploys something that runs as another account.
 pub(crate) fn refuse_to_act_as(account: &str) -> Status {
     Status::new(

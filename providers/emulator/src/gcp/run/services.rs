@@ -13,7 +13,9 @@ use super::{
 use crate::{
     gcp::{
         call::{Call, newest_first, unimplemented},
-        iam::refuse_to_act_as,
+        access,
+        iam::{refuse_to_act_as, refuse_to_deploy},
+        project::Projects,
         operations::Operations,
         status::Status,
     },
@@ -78,6 +80,7 @@ pub(super) fn make(
     }
     let spec = update::prepare("CreateServiceRequest", &key, fields)?;
     act_as(call, &spec)?;
+    may_read_images(&store.parts.projects, call, &spec)?;
     if store.exists(&key) {
         return Err(exists(&key));
     }
@@ -153,6 +156,7 @@ pub(super) fn change(
     // A new revision runs as the account too.
     if wanted.force || spec.get("template") != stored.get("template") {
         act_as(call, &spec)?;
+        may_read_images(&service.parts.projects, call, &spec)?;
     }
     let change = Change { spec, force: wanted.force, by: call.principal.email.clone(), fail: call.fail.clone() };
     if wanted.dry {
@@ -208,6 +212,20 @@ pub(super) fn remove(store: &Arc<Store>, call: &Call<'_>, wanted: &Wanted<'_>) -
 pub(super) fn act_as(call: &Call<'_>, spec: &Map<String, Value>) -> Result<(), Status> {
     let account = spec.get("template").and_then(|template| template["serviceAccount"].as_str()).unwrap_or_default();
     if call.authority.may_act_as(&call.principal, account) { Ok(()) } else { Err(refuse_to_act_as(account)) }
+}
+
+/// Since 2025 whoever deploys must be allowed to read the images too:
+/// <https://cloud.google.com/artifact-registry/docs/integrate-cloud-run>
+fn may_read_images(projects: &Projects, call: &Call<'_>, spec: &Map<String, Value>) -> Result<(), Status> {
+    let containers = spec.get("template").and_then(|template| template["containers"].as_array());
+    for container in containers.into_iter().flatten() {
+        let image = container["image"].as_str().unwrap_or_default();
+        let Some(repository) = access::repository(projects, image) else { continue };
+        if !call.authority.may(&call.principal, "artifactregistry.repositories.downloadArtifacts", &repository) {
+            return Err(refuse_to_deploy(image, &repository));
+        }
+    }
+    Ok(())
 }
 
 /// `us-central1`, `europe-west12`.
