@@ -144,6 +144,20 @@ fn the_credentials_page() {
 }
 
 #[test]
+fn the_page_on_permissions() {
+    let cloud = LocalCloud::start();
+    let target = "[targets.prod]\nprovider = \"cloud-run\"\nproject = \"local\"\nregion = \"us-central1\"\n";
+    let file = project(&cloud.dir().join("app"), "shop", target);
+    let lines = commands("docs/permissions.md");
+    assert!(lines.len() > 5);
+    for line in lines {
+        ok(run(&cloud, &line, file.parent().unwrap()));
+    }
+    let role = fs::read_to_string(file.parent().unwrap().join("role.yaml")).unwrap();
+    assert!(role.contains("\n- run.services.update\n"), "{role}");
+}
+
+#[test]
 fn the_hello_example_answers_with_service_and_revision() {
     let cloud = LocalCloud::start();
     let deploy = || {

@@ -238,7 +238,7 @@ fn answers(held: &[Held]) -> String {
                 Answer::Unknown { why } => ("unknown", Some(why.clone())),
             };
             let only = need.only.clone().filter(|_| word != "yes");
-            let who = (need.who != Who::Deployer).then(|| format!("{}: ", need.who.name())).unwrap_or_default();
+            let who = if need.who == Who::Deployer { String::new() } else { format!("{}: ", need.who.name()) };
             let why: Vec<String> = [Some(format!("{who}{}", need.why)), only, more].into_iter().flatten().collect();
             [word.to_owned(), need.on.to_string(), need.permission.clone(), why.join("; ")]
         })

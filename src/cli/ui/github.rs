@@ -134,7 +134,7 @@ fn summarize(step: &GitHubStep, text: &str) {
     let Some(path) = step.summary.as_deref() else { return };
     let there = std::fs::metadata(path).map_or(0, |file| file.len());
     // Over its limit GitHub shows nothing of it at all.
-    if there + text.len() as u64 + 1 <= LONGEST_SUMMARY {
+    if there + (text.len() as u64) < LONGEST_SUMMARY {
         append(Some(path), &format!("{text}\n"));
     }
 }

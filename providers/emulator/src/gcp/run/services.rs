@@ -12,11 +12,11 @@ use super::{
 };
 use crate::{
     gcp::{
-        call::{Call, newest_first, unimplemented},
         access,
+        call::{Call, newest_first, unimplemented},
         iam::{refuse_to_act_as, refuse_to_deploy},
-        project::Projects,
         operations::Operations,
+        project::Projects,
         status::Status,
     },
     router::backend::GRACE,
