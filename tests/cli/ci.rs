@@ -73,6 +73,23 @@ fn the_example_has_what_is_written_today() {
 }
 
 #[test]
+fn the_pages() {
+    let cloud = LocalCloud::start();
+    let dir = folder(&format!("{BUILD}{TARGET}"));
+    for line in commands("docs/ci.md").iter().chain(&commands("docs/permissions-map.md")) {
+        ok(run(&cloud, line, dir.path()));
+    }
+    for file in ["setup.sh", ".github/workflows/carrack.yml", "carrack-ci.sh"] {
+        assert!(dir.path().join(file).exists(), "{file}");
+    }
+    // The job for a comment takes the artifact as the pipeline does.
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/ci.md")).unwrap();
+    let pipeline = fs::read_to_string(dir.path().join(".github/workflows/carrack.yml")).unwrap();
+    let uses = page.lines().find_map(|line| line.trim().strip_prefix("- uses: ")).unwrap();
+    assert!(pipeline.contains(uses), "{uses}");
+}
+
+#[test]
 fn every_script_is_one() {
     let (_dir, copy) = example();
     for script in ["before/build.sh", "before/deploy.sh", "carrack-ci.sh", "setup-github.sh"] {

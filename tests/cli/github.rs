@@ -229,8 +229,10 @@ fn a_plan_for_a_comment() {
         text.starts_with("### Plan: create service `shop`\n\ncloud-run in local/us-central1\n\n```diff\n+ image "),
         "{text}"
     );
+    // A file is no folder.
+    let nowhere = to.join("plan.md");
     let output =
-        cloud.carrack().args(["plan", "--local", "--summary", "/nowhere/plan.md", "-f"]).arg(&file).output().unwrap();
+        cloud.carrack().args(["plan", "--local", "--summary"]).arg(&nowhere).arg("-f").arg(&file).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("cannot write `/nowhere/plan.md`"));
+    assert!(stderr(&output).contains("plan.md/plan.md`"), "{}", stderr(&output));
 }

@@ -38,7 +38,7 @@ SERVED = {
         "run.projects.locations.operations.",
     ),
     "secretmanager.v1": ("secretmanager.projects.secrets.",),
-    "serviceusage.v1": ("serviceusage.services.get",),
+    "serviceusage.v1": ("serviceusage.services.get", "serviceusage.services.batchEnable"),
     "artifactregistry.v1": (
         "artifactregistry.projects.locations.repositories.create",
         "artifactregistry.projects.locations.repositories.get",

@@ -148,7 +148,7 @@ impl Face {
             })?;
             parameters.insert(1, region.to_owned());
         }
-        if id == "serviceusage.services.get" && parameters.remove(0) != "projects" {
+        if id.starts_with("serviceusage.services.") && parameters.remove(0) != "projects" {
             return Err(unimplemented());
         }
         let named = parameters.first().cloned();
@@ -192,8 +192,10 @@ impl Face {
                 _ => run::handle_knative(&self.run, call, id).await,
             };
         }
-        if id == "serviceusage.services.get" {
-            return service_usage::get(call);
+        match id {
+            "serviceusage.services.get" => return service_usage::get(call),
+            "serviceusage.services.batchEnable" => return service_usage::enable(call),
+            _ => {}
         }
         if let Some(verb) = id.strip_prefix("cloudresourcemanager.projects.") {
             return iam::handle_project(&self.grants, call, verb);

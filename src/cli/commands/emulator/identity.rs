@@ -35,6 +35,9 @@ struct GitHub {
     /// What made it run
     #[arg(long, value_name = "NAME", default_value = "push")]
     event: String,
+    /// The file below `.github/workflows` that it is in
+    #[arg(long, value_name = "FILE", default_value = "deploy.yml")]
+    workflow: String,
     /// The environment that it deploys to
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
@@ -67,10 +70,10 @@ struct GitLab {
 
 pub(super) async fn run(session: &Session, options: Options) -> Result<(), Failure> {
     match options.issuer {
-        Issuer::Github(GitHub { repository, reference, event, environment, loopback }) => {
+        Issuer::Github(GitHub { repository, reference, event, workflow, environment, loopback }) => {
             let job = json!({
                 "repository": repository, "ref": reference, "event": event, "environment": environment,
-                "loopback": loopback,
+                "workflow": workflow, "loopback": loopback,
             });
             let answer = asked(session, "/credentials/github", &job).await?;
             for (name, field) in [("ACTIONS_ID_TOKEN_REQUEST_URL", "url"), ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "token")]

@@ -146,6 +146,7 @@ const AROUND: &[Row] = &[
     row("logging.entries.list", "logging.logEntries.list", "{/resourceNames/0}"),
     // https://cloud.google.com/service-usage/docs/access-control#permissions
     row("serviceusage.services.get", "serviceusage.services.get", "projects/{p}/services/{1}"),
+    row("serviceusage.services.batchEnable", "serviceusage.services.enable", PROJECT),
     // https://cloud.google.com/resource-manager/docs/access-control-proj#permissions
     row("cloudresourcemanager.projects.get", "resourcemanager.projects.get", PROJECT),
     row("cloudresourcemanager.projects.getIamPolicy", "resourcemanager.projects.getIamPolicy", PROJECT),
