@@ -19,7 +19,7 @@ fn a_token_may_do_what_its_roles_hold() {
     };
     let status = |token: &str| {
         let mut command = cloud.carrack();
-        command.env("CARRACK_ENDPOINT", endpoint.as_str()).env("CARRACK_ENDPOINT_TOKEN", token);
+        command.env("CARRACK_ENDPOINT", endpoint).env("CARRACK_ENDPOINT_TOKEN", token);
         command.args(["status", "-f"]).arg(&file).output().unwrap()
     };
     let email = ["--email", "ci@p.iam.gserviceaccount.com"];
