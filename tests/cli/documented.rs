@@ -216,11 +216,18 @@ fn help_examples_parse() {
     let mut checked = 0;
     let secrets = ["set", "list", "versions", "get", "enable", "destroy", "delete", "grant"]
         .map(|verb| format!("secrets {verb}"));
-    let nested = ["emulator faults", "emulator faults add", "permissions show", "permissions check"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain(secrets)
-        .collect::<Vec<_>>();
+    let nested = [
+        "emulator faults",
+        "emulator faults add",
+        "emulator key",
+        "emulator login",
+        "permissions show",
+        "permissions check",
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(secrets)
+    .collect::<Vec<_>>();
     for name in names.iter().chain(&nested).filter(|name| *name != "help") {
         let help = stdout(&ok(carrack(dir.path()).args(name.split(' ')).arg("--help").output().unwrap()));
         for line in help

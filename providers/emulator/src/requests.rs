@@ -14,17 +14,19 @@ use serde::Serialize;
 const KEPT: usize = 10_000;
 /// Of each text that the caller chose, which may have much more.
 const LONGEST_TEXT: usize = 2 << 10;
-/// Query parameters whose values may be shown, in lower case and without `_`: those of Google's documents and of the
-/// registry. A field of a body may be given by any other name, and a credential too.
+/// Query parameters whose values may be shown, in lower case and without `_`: those of Google's documents, of the
+/// registry and of whoever asks for an ID token. A field of a body may be given by any other name, and a credential too.
 /// <https://cloud.google.com/apis/docs/system-parameters>
-const SHOWN_PARAMETERS: [&str; 66] = [
+const SHOWN_PARAMETERS: [&str; 68] = [
     ".xgafv",
     "account",
     "allowmissing",
     "alt",
+    "api-version",
     "apiversion",
     "artifacttype",
     "attachmentid",
+    "audience",
     "callback",
     "continue",
     "digest",
