@@ -31,6 +31,7 @@ fn help() {
       destroy      Remove the service
       secrets      Set, list and read secrets, and let services read them
       permissions  Show and check the permissions that this needs
+      ci           Write a pipeline that plans and deploys, and what lets it in without a key
       emulator     Run, stop and look into the local cloud
       completions  Print a completion script for a shell
       schema       Print the JSON Schema of carrack.toml

@@ -240,6 +240,16 @@ fn a_job_of_github_deploys_with_nothing_on_the_disk() {
     assert!(stdout(&status).contains("answer    200 in "), "{}", stdout(&status));
     assert!(!cloud.dir().join("home/.config").exists(), "no file of credentials was needed");
 
+    // A plan on the pull request, and precisely that on the main branch: who logs in is found by the file.
+    let text = fs::read_to_string(&file).unwrap().replace("[targets.prod]", "[env]\nA = \"1\"\n[targets.prod]");
+    fs::write(&file, text).unwrap();
+    let plan = cloud.dir().join("plan.json");
+    ok(run(&["plan", "--out", plan.to_str().unwrap()], "octo/hello"));
+    let mut job = outside(&cloud);
+    job.envs(github(&cloud, "octo/hello")).current_dir(file.parent().unwrap());
+    let deployed = ok(job.args(["deploy", "--yes", "--plan"]).arg(&plan).output().unwrap());
+    assert!(stderr(&deployed).contains("answered 200 in "), "{}", stderr(&deployed));
+
     let refused = run(&["status"], "mallory/hello");
     assert_snapshot!(shown(&refused, &[(pool.split('/').nth(1).unwrap(), "NUMBER")]), @r#"
     exit 20
@@ -410,6 +420,19 @@ fn a_token_service_says_no_or_nothing() {
       request: POST https://oauth2.googleapis.com/token (answered 503, 5 attempts)
     ");
     ok(cloud.run(&["emulator", "faults", "clear"]));
+    // It was good an hour ago.
+    let file = project(&cloud.dir().join("app"), "shop", TARGET);
+    let mut status = outside(&cloud);
+    status.env("CARRACK_ACCESS_TOKEN", "ya29.old").args(["status", "-f"]).arg(file);
+    let shown = snapshot(&mut status, &[]);
+    // One of two that are sent together.
+    let told: Vec<_> = shown.lines().filter(|line| !line.starts_with("  request: GET ")).collect();
+    assert_snapshot!(told.join("\n"), @r"
+    exit 20
+    --- stderr
+    error: Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential. See https://developers.google.com/identity/sign-in/web/devconsole-project
+      help: the token in CARRACK_ACCESS_TOKEN is used as it is: put a fresh one there, or unset CARRACK_ACCESS_TOKEN
+    ");
     // The key is gone.
     ok(cloud.run(&["emulator", "reset"]));
     assert_snapshot!(show(), @r"

@@ -20,7 +20,7 @@ pub(in crate::cli) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say which identity, from where, and till when; it fetches a token, and so shows that it works
+    /// Say which identity, from where, and till when; a token is fetched for it, and never shown
     Show,
 }
 

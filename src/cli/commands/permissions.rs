@@ -25,7 +25,7 @@ use crate::{
 #[command(after_help = "Examples:
   carrack permissions show
   carrack permissions show --for image --as yaml > role.yaml
-  carrack permissions show --for ci --as gcloud --member serviceAccount:ci@my-project.iam.gserviceaccount.com
+  carrack permissions show --for ci --as gcloud --member user:me@example.com
   carrack permissions check --for deploy")]
 pub(in crate::cli) struct Options {
     #[command(subcommand)]
@@ -58,7 +58,7 @@ struct What {
   carrack permissions show --for image
   carrack permissions show --for push,image --as yaml > role.yaml
   carrack permissions show --for secrets-set --secret db-url --as gcloud
-  carrack permissions show --for ci --as terraform --member serviceAccount:ci@my-project.iam.gserviceaccount.com")]
+  carrack permissions show --for ci --as terraform --member user:me@example.com")]
 struct Show {
     #[command(flatten)]
     what: What,

@@ -54,8 +54,9 @@ impl Key {
         let parsed = json!({ "private_key": key, "client_email": email, "token_uri": token_uri }).to_string();
         let account = CustomServiceAccount::from_json(&parsed).map_err(|cause| match cause {
             gcp_auth::Error::Io(..) => {
-                Error::new(ErrorKind::Unclassified, "this machine has no certificates of authorities")
+                Error::new(ErrorKind::Usage, "no authority's certificate was found, so no cloud can be trusted")
                     .with_source(cause)
+                    .hint("install the system's: the package `ca-certificates`")
             }
             // What the parser says can quote the key.
             _ => document
