@@ -7,6 +7,7 @@ mod support;
 mod bad_input;
 mod bases;
 mod basics;
+mod canary;
 mod ci;
 mod credentials;
 mod documented;

@@ -118,16 +118,22 @@ impl LocalCloud {
     }
 
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        Self::start_as(arguments, |_, _| {})
+    }
+
+    /// Of a command that `change` may change; it is told the folder, too.
+    pub(crate) fn start_as(arguments: &[&str], change: impl FnOnce(&mut Command, &Path)) -> Self {
         let containers = CONTAINERS.blocking_read();
         let dir = tempfile::tempdir().unwrap();
-        let mut child = carrack(dir.path())
+        let mut command = carrack(dir.path());
+        command
             .args(["emulator", "start", "--foreground"])
             .args(arguments)
             .args(recording(arguments))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        change(&mut command, dir.path());
+        let mut child = command.spawn().unwrap();
         let file = dir.path().join("emulator.json");
         let end = Instant::now() + Duration::from_secs(20);
         let state: serde_json::Value = loop {
