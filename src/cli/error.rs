@@ -59,15 +59,20 @@ impl Failure {
             Self::Diagnostics(diagnostics) => json!({
                 "type": "report", "ok": false, "code": self.exit_code(), "diagnostics": diagnostics.0,
             }),
-            Self::Error(error) => json!({
+            Self::Error(error) => {
+                let mut report = json!({
                 "type": "report", "ok": false, "code": self.exit_code(), "run": error.report(),
                 "error": {
                     "kind": error.kind(), "message": error.to_string(), "causes": causes(error),
                     "details": error.details(), "hints": error.hints(), "request": error.request(),
                     "cause": error.why().map(|cause| cause_json(cause, again)),
-                    "others": error.others().iter().map(Error::to_string).collect::<Vec<_>>(),
                 },
-            }),
+                });
+                if !error.others().is_empty() {
+                    report["error"]["others"] = error.others().iter().map(Error::to_string).collect();
+                }
+                report
+            }
         }
     }
 }

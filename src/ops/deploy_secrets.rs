@@ -217,8 +217,10 @@ impl Check<'_> {
             let Some(Reader { account, may }) = readers.get(name) else { continue };
             match may {
                 Ok(true) => {}
-                // What may be there already is given once more.
-                Ok(false) | Err(_) if self.options.grant => self.grants.push((name.clone(), account.clone())),
+                // What may be there already is given once more, where it is known to whom.
+                Ok(false) | Err(_) if self.options.grant && account.contains('@') => {
+                    self.grants.push((name.clone(), account.clone()))
+                }
                 Err(why) => {
                     self.note(format!("whether `{account}` may read secret `{name}` could not be asked: {why}"));
                 }

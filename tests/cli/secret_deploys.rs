@@ -219,9 +219,18 @@ fn a_new_version_is_taken_up_by_the_next_deploy() {
     ok(shop.run(&["plan", "--out", saved.to_str().unwrap()]));
     let text = fs::read_to_string(&saved).unwrap();
     assert!(text.contains("\"version\": \"2\"") && !text.contains("two"), "{text}");
+    let planned = ["deploy", "--local", "--plan", saved.to_str().unwrap()];
+    ok(shop.run(&["secrets", "disable", "say", "2"]));
+    let refused = shop.cloud.carrack().args(planned).output().unwrap();
+    assert_eq!(refused.status.code(), Some(31));
+    assert!(
+        stderr(&refused).contains("error[secret-not-enabled]: version 2 of secret `say` is disabled"),
+        "{}",
+        stderr(&refused)
+    );
+    ok(shop.run(&["secrets", "enable", "say", "2"]));
     shop.set("say", b"three");
-    let arguments = ["deploy", "--local", "--plan", saved.to_str().unwrap()];
-    let url = stdout(&ok(shop.cloud.carrack().args(arguments).output().unwrap()));
+    let url = stdout(&ok(shop.cloud.carrack().args(planned).output().unwrap()));
     assert!(curl(&url).starts_with("two from shop-00002-"));
     let report: Value = serde_json::from_str(&stdout(&ok(shop.run(&["status", "--format", "json"])))).unwrap();
     assert_eq!(
@@ -323,6 +332,44 @@ fn a_variable_is_text() {
     shop.set("say", &[0xff, b'a']);
     let told = shop.told(&["deploy"]);
     assert!(told.starts_with("exit 50\n") && told.contains("[secret-not-text]"), "{told}");
+}
+
+/// Who may change services and read nothing of Secret Manager.
+#[test]
+fn what_may_not_be_asked_is_said_and_hinders_nothing() {
+    let shop = Shop::new("[secrets]\nSAY = { secret = \"say\", version = \"1\" }\n");
+    shop.set("say", b"one");
+    ok(shop.run(&["deploy", "--grant"]));
+    let (google, console, token) = shop.cloud.parts();
+    let principal = json!({ "email": "ci@local.iam.gserviceaccount.com", "roles": ["roles/run.viewer"] });
+    let made = Command::new("curl")
+        .args(["-sS", "--fail", "-H", "content-type: application/json", "-d", &principal.to_string()])
+        .args(["-H", &format!("authorization: Bearer {token}"), &format!("{console}/principals")])
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_str(&stdout(&ok(made))).unwrap();
+    let target = "[targets.prod]\nprovider = \"cloud-run\"\nproject = \"local\"\nregion = \"us-central1\"\n";
+    let plan = |secret: &str| {
+        shop.write(&format!("[secrets]\n{secret}\n{target}"));
+        let text = fs::read_to_string(&shop.file).unwrap();
+        // Without a build nothing is asked of a registry.
+        let (before, rest) = text.split_once("[image]").unwrap();
+        fs::write(
+            &shop.file,
+            format!("{before}{}", rest.split_once("[secrets]").map(|(_, rest)| format!("[secrets]{rest}")).unwrap()),
+        )
+        .unwrap();
+        let mut command = shop.cloud.carrack();
+        command.env("CARRACK_ENDPOINT", google).env("CARRACK_ENDPOINT_TOKEN", made["token"].as_str().unwrap());
+        command.args(["plan", "--color", "never", "-f"]).arg(&shop.file).output().unwrap()
+    };
+    let text = stderr(&ok(plan("SAY = { secret = \"say\", version = \"1\" }")));
+    assert!(text.contains("Note version 1 of secret `say` could not be asked for: "), "{text}");
+    assert!(text.contains("may read secret `say` could not be asked: ") && text.contains("no changes"), "{text}");
+    // A number that nobody knows cannot be written.
+    let refused = plan("SAY = \"say\"");
+    assert_eq!(refused.status.code(), Some(21), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("secretmanager.versions.get"), "{}", stderr(&refused));
 }
 
 #[test]
