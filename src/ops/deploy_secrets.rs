@@ -119,7 +119,6 @@ async fn versions(
 
 async fn version(cx: &Ctx, store: &dyn SecretStore, secret: &SecretRef) -> Result<Answer> {
     let (name, version) = (&secret.name, if secret.version == UNRESOLVED { LATEST } else { &secret.version });
-    let stays = secret.version == LATEST || is_number(&secret.version);
     match store.version(cx, name, version).await {
         Ok(Some(version)) => Ok(Answer::Version(version)),
         Ok(None) => match store.secret(cx, name).await {
@@ -127,13 +126,9 @@ async fn version(cx: &Ctx, store: &dyn SecretStore, secret: &SecretRef) -> Resul
             Err(error) if error.kind() != ErrorKind::PermissionDenied => Err(error),
             _ => Ok(Answer::NoVersion),
         },
-        Err(error) if stays && error.kind() == ErrorKind::PermissionDenied => Ok(Answer::Unknown(error)),
+        Err(error) if secret.stays() && error.kind() == ErrorKind::PermissionDenied => Ok(Answer::Unknown(error)),
         Err(error) => Err(error),
     }
-}
-
-fn is_number(version: &str) -> bool {
-    !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Each secret once, side by side. One that is not there is left out.

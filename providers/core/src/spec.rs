@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, secret::LATEST};
 
 /// One cloud's backend: `cloud-run`, `memory`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -250,6 +250,13 @@ pub struct SecretRef {
 /// In place of a version: the newest one, whose number is looked up before the plan is made.
 pub const UNRESOLVED: &str = "";
 
+impl SecretRef {
+    /// Whether the version is written as it stands, a number or `latest`, and need not be looked up.
+    pub fn stays(&self) -> bool {
+        self.version == LATEST || (!self.version.is_empty() && self.version.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+}
+
 impl ContainerSpec {
     /// Every secret that the container gets, by the name of its field: `secrets.DATABASE_URL`,
     /// `secrets./etc/tls/key.pem`.
@@ -288,6 +295,14 @@ mod tests {
         for bad in ["", "1a", "-a", "a-", "A", "a_b", "a.b", "ä", &"a".repeat(50)] {
             let error = ServiceName::try_from(bad.to_owned()).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::ConfigInvalid);
+        }
+    }
+
+    #[test]
+    fn versions_that_need_not_be_looked_up() {
+        for (version, stays) in [("1", true), ("20", true), ("latest", true), (UNRESOLVED, false), ("prod", false)] {
+            let secret = SecretRef { name: "s".into(), version: version.into() };
+            assert_eq!(secret.stays(), stays, "{version}");
         }
     }
 

@@ -4,7 +4,6 @@
 //! `secret_manager`. Each row has the page of Google that names it.
 use carrack_core::{
     permission::{Need, Scope, ScopeKind, Subject, Task, Who, together},
-    secret::LATEST,
     spec::{ImageRef, SecretRef},
 };
 
@@ -198,12 +197,11 @@ impl List<'_> {
     /// it is written need not be looked up.
     fn secrets(&mut self) {
         let account = self.subject.spec.workload.service_account.is_some();
-        let stays = |version: &str| version == LATEST || version.bytes().all(|byte| byte.is_ascii_digit());
         let names = self.subject.secrets();
         for SecretRef { name, .. } in &names {
             self.secret(name, "secretmanager.versions.get", "sees which version there is, and that it is enabled");
             let mut all = self.subject.spec.workload.main.secrets();
-            if all.all(|(_, secret)| secret.name != *name || stays(&secret.version)) {
+            if all.all(|(_, secret)| secret.name != *name || secret.stays()) {
                 self.only("without it a version that is not enabled is found by the change only");
             }
             self.secret(name, "secretmanager.secrets.getIamPolicy", "sees whether the service may read the secret");
