@@ -151,7 +151,8 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
         return Ok(report);
     }
     let public = is_public(&plan, &observed);
-    let opened = plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "service.public");
+    let opened =
+        public && plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "service.public");
     let local = local.filter(|local| changes_image(&plan, local));
     let pushed = local.as_ref().map(LocalImage::reference);
     permissions::require(cx, provider, &plan, Some(&observed), pushed.as_ref()).await?;
