@@ -45,7 +45,7 @@ gcloud projects add-iam-policy-binding "$project" --condition None --quiet \
   --member "serviceAccount:$plan" --role "projects/$project/roles/carrackPlan" >/dev/null
 gcloud artifacts repositories add-iam-policy-binding apps --location europe-west1 --project my-project --member serviceAccount:carrack-plan@my-project.iam.gserviceaccount.com --role roles/artifactregistry.writer --condition None --quiet >/dev/null
 role carrackDeploy 'Carrack: deploy for me/shop' \
-  logging.logEntries.list,run.operations.get,run.revisions.get,run.services.create,run.services.get,run.services.getIamPolicy,run.services.update
+  logging.logEntries.list,run.operations.get,run.revisions.get,run.routes.invoke,run.services.create,run.services.get,run.services.getIamPolicy,run.services.update
 gcloud projects add-iam-policy-binding "$project" --condition None --quiet \
   --member "serviceAccount:$deploy" --role "projects/$project/roles/carrackDeploy" >/dev/null
 gcloud iam service-accounts add-iam-policy-binding $number-compute@developer.gserviceaccount.com --project my-project --member serviceAccount:carrack-deploy@my-project.iam.gserviceaccount.com --role roles/iam.serviceAccountUser --condition None --quiet >/dev/null
