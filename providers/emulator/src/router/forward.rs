@@ -75,7 +75,10 @@ pub(super) async fn handle(context: Arc<Context>, mut request: Request<Incoming>
     match context.owner.admit(&context.entry, authorization.as_deref()) {
         Admission::Admitted { hide_token: false } => {}
         Admission::Admitted { hide_token: true } => {
-            request.headers_mut().remove(header);
+            match authorization.as_deref().and_then(headers::unsigned) {
+                Some(unsigned) => request.headers_mut().insert(header, unsigned),
+                None => request.headers_mut().remove(header),
+            };
         }
         Admission::Unauthenticated => return held.answer(pages::unauthorized(&path), None),
         Admission::Forbidden => return held.answer(pages::forbidden(&path), None),

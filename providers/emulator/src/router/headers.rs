@@ -97,6 +97,13 @@ pub(super) fn authorization(headers: &HeaderMap) -> (Option<String>, HeaderName)
     }
 }
 
+/// An ID token as a container sees it: its claims, and nothing that could be shown to anybody else.
+/// <https://cloud.google.com/run/docs/authenticating/service-to-service>
+pub(super) fn unsigned(authorization: &str) -> Option<HeaderValue> {
+    let (signed, _) = authorization.rsplit_once('.').filter(|(signed, _)| signed.split('.').count() == 2)?;
+    HeaderValue::try_from(format!("{signed}.SIGNATURE_REMOVED_BY_GOOGLE")).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +133,15 @@ mod tests {
         );
         assert_eq!(upgrade(&map(&[("upgrade", "websocket")])), None);
         assert_eq!(upgrade(&map(&[("connection", "Upgrade"), ("upgrade", "h2c")])), None);
+    }
+
+    #[test]
+    fn of_an_id_token_the_signature_is_left_out() {
+        let seen = HeaderValue::from_static("Bearer e30.e30.SIGNATURE_REMOVED_BY_GOOGLE");
+        assert_eq!(unsigned("Bearer e30.e30.c2ln"), Some(seen));
+        for other in ["Bearer local.5b4c", "Bearer x", "Basic YTpi"] {
+            assert_eq!(unsigned(other), None, "{other}");
+        }
     }
 
     #[test]
