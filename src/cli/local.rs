@@ -99,7 +99,9 @@ fn said(response: &Response) -> Error {
     let answer: Value = response.json().unwrap_or_default();
     let text =
         answer["error"].as_str().map_or_else(|| format!("the local cloud answered {}", response.status), str::to_owned);
-    Error::new(kind_of(response.status), text)
+    // What the console does not take, somebody typed.
+    let kind = if response.status == 400 { ErrorKind::Usage } else { kind_of(response.status) };
+    Error::new(kind, text)
 }
 
 /// One call to the console face of the local cloud.

@@ -27,11 +27,14 @@ fn a_token_may_do_what_its_roles_hold() {
     let output = status(&nothing);
     let text = shown(&output, &[]);
     assert_eq!(output.status.code(), Some(21), "{text}");
-    assert!(text.contains("run.services.get") && !text.contains(&nothing), "{text}");
-    let allowed = token(&[&email[..], &["--permission", "run.services.get", "--life", "1h"]].concat());
-    assert_eq!(status(&allowed).status.code(), Some(30), "there is no service");
+    assert!(text.contains("'run.services.get'") && !text.contains(&nothing), "{text}");
+    let more = ["--permission", "run.services.get", "--permission", "run.revisions.list", "--life", "1h"];
+    let allowed = token(&[&email[..], &more].concat());
+    let output = status(&allowed);
+    assert_eq!(output.status.code(), Some(30), "there is no service: {}", shown(&output, &[]));
     let viewer = token(&["--email", "me@example.com", "--role", "roles/run.viewer"]);
     assert_eq!(status(&viewer).status.code(), Some(30));
+    assert_eq!(status(&nothing).status.code(), Some(21), "it is somebody else's role");
     token(&[&email[..], &["--role", "roles/run.viewer"]].concat());
     assert_eq!(status(&nothing).status.code(), Some(30), "a role is its owner's, not the token's");
     let report: Value = serde_json::from_str(&token(&[&email[..], &["--format", "json"]].concat())).unwrap();
@@ -42,11 +45,26 @@ fn a_token_may_do_what_its_roles_hold() {
 #[test]
 fn a_token_of_nobody_is_refused() {
     let cloud = LocalCloud::start();
-    let refused = |arguments: &[&str]| snapshot(cloud.carrack().args(["emulator", "token"]).args(arguments), &[]);
-    insta::assert_snapshot!(refused(&["--email", "ci@p", "--role", "run.developer"]), @"");
-    insta::assert_snapshot!(refused(&["--email", "a b"]), @"");
-    insta::assert_snapshot!(refused(&["--email", "ci@p", "--life", "0s"]), @"");
+    for (arguments, text, hint) in [
+        (
+            &["ci@p", "--role", "run.developer"][..],
+            "there is no role `run.developer`",
+            "see `carrack emulator token --help`",
+        ),
+        (&["a b"], "`a b` is no e-mail address", "see `carrack emulator token --help`"),
+        (&["ci@p", "--life", "0s"], "`--life` must be from a second to a hundred years", "write `90s` or `1h`"),
+    ] {
+        let output = cloud.carrack().args(["emulator", "token", "--email"]).args(arguments).output().unwrap();
+        let said = shown(&output, &[]);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("error: {text}")) && said.contains(&format!("help: {hint}")), "{said}");
+    }
     let dir = tempfile::tempdir().unwrap();
     let nothing = snapshot(carrack(dir.path()).args(["emulator", "token", "--email", "ci@p"]), &[]);
-    insta::assert_snapshot!(nothing, @"");
+    insta::assert_snapshot!(nothing, @r"
+    exit 41
+    --- stderr
+    error: no local cloud runs
+      help: start it with `carrack emulator start`
+    ");
 }

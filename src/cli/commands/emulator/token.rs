@@ -48,7 +48,10 @@ pub(super) async fn run(session: &mut Session, options: Options) -> Result<(), F
     let asked = json!({
         "email": email, "roles": roles, "permissions": permissions, "project": project, "lifeSeconds": life,
     });
-    let answer = call(session, "POST", "/principals", Some(&asked)).await?;
+    let answer = call(session, "POST", "/principals", Some(&asked)).await.map_err(|e| match e.kind() {
+        ErrorKind::Usage => e.hint("see `carrack emulator token --help`"),
+        _ => e,
+    })?;
     let answer: Value = serde_json::from_slice(&answer).map_err(unreadable)?;
     session.ui.data(answer["token"].as_str().unwrap_or_default());
     session.report(json!({ "email": email, "token": answer["token"] }));
