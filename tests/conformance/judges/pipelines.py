@@ -319,11 +319,55 @@ def script(cloud):
     check("script: the URL is told", cloud.service()["status"]["url"] in text, text)
 
 
+# Podman needs no daemon. Of a key file the local cloud's registry takes the token alone: `_json_key` it does not know.
+DOCKER = """#!/bin/sh
+case $1 in
+  login)
+    cat >"$HOME/key.json"
+    gcloud auth activate-service-account --quiet --key-file "$HOME/key.json" 2>/dev/null
+    gcloud auth print-access-token | podman login --username oauth2accesstoken --password-stdin europe-west1-docker.pkg.dev
+    ;;
+  build) shift; exec podman build --isolation chroot "$@" ;;
+  *) exec podman "$@" ;;
+esac
+"""
+
+
+def before(cloud):
+    """The two scripts of old, as they are, with a key; then Carrack in their place, with the same key."""
+    key, email = WORK / "old.json", "old@my-project.iam.gserviceaccount.com"
+    run(["carrack", "emulator", "key", email, "--out", key], cloud.owner)
+    for role in ("run.developer", "iam.serviceAccountUser", "artifactregistry.writer"):
+        run(["gcloud", "projects", "add-iam-policy-binding", "my-project", "--member", f"serviceAccount:{email}", "--role", f"roles/{role}", "--condition", "None"], cloud.owner)
+    repo, _ = repository("before")
+    ran = Job(cloud, repo, {"GOOGLE_CLOUD_SERVICE_ACCOUNT_KEY_JSON": str(key), "COMMIT": "c0ffee"})
+    bin, storage = ran.dir / "bin", ran.dir / "storage.conf"
+    bin.mkdir()
+    (bin / "docker").write_text(DOCKER)
+    (bin / "docker").chmod(0o755)
+    storage.write_text(f'[storage]\ndriver = "vfs"\nrunroot = "{ran.dir}/run"\ngraphroot = "{ran.dir}/graph"\n')
+    ran.env |= {
+        "PATH": f"{bin}:{ran.env['PATH']}", "CONTAINERS_STORAGE_CONF": str(storage), "REGISTRY_AUTH_FILE": str(ran.dir / "auth.json"),
+        "BUILDAH_ISOLATION": "chroot", "CLOUDSDK_CONFIG": str(ran.dir / "gcloud"), "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE": ran.env["SSL_CERT_FILE"],
+        "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true", "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false", "CLOUDSDK_SURVEY_DISABLE_PROMPTS": "true",
+    }
+    for name in ("build", "deploy"):
+        if not check(f"before: {name}.sh runs as it is", ran.shell(f"before/{name}.sh") == 0, ran.text):
+            return
+    of_old = cloud.service()
+    check("before: its image is live, by the tag", of_old["spec"]["template"]["spec"]["containers"][0]["image"].endswith("/apps/shop:c0ffee"), of_old)
+    page = (EXAMPLE / "README.md").read_text().split("```console\n")[1].split("```")[0]
+    lines = [line.removeprefix("$ ") for line in page.splitlines()]
+    code = ran.shell("\n".join(lines))
+    live = cloud.service()["spec"]["template"]["spec"]["containers"][0]["image"]
+    check("before: Carrack deploys in their place, with the same key", code == 0 and "/apps/shop@sha256:" in live, ran.text)
+
+
 def main():
     judge_texts()
     cloud = Cloud()
     try:
-        for part in (github, gitlab, script):
+        for part in (github, gitlab, script, before):
             part(cloud)
     finally:
         cloud.close()
