@@ -133,15 +133,18 @@ fn no_value_is_written_anywhere_but_where_it_is_asked_for() {
     getrandom::fill(&mut binary[1..]).unwrap();
     let lost = word_of("WORD").into_bytes();
     let token = word();
+    let argument = word_of("-----BEGIN PRIVATE KEY-----\nWORD\n-----END PRIVATE KEY-----\n");
     let control = word();
-    let values: [(&str, &[u8]); 7] = [
+    let values: [(&str, &[u8]); 8] = [
         ("text", &text),
         ("newer", &newer),
         ("lines", &lines),
         ("binary", &binary),
         ("lost", &lost),
-        ("token", token.as_bytes()),
         ("control", control.as_bytes()),
+        // These are put on a command line and into an environment by whoever calls.
+        ("argument", argument.as_bytes()),
+        ("token", token.as_bytes()),
     ];
     let needles = Arc::new(Needles::new(&values));
 
@@ -157,13 +160,15 @@ fn no_value_is_written_anywhere_but_where_it_is_asked_for() {
     }
     fs::copy(app(), app_dir.join("app")).unwrap();
     fs::write(asked.join("lines.pem"), &lines).unwrap();
-    let watch = Watch::begin(Arc::clone(&needles), dir.clone(), vec![tmp.clone(), app_dir.clone()]);
+    let watched = Arc::new(Needles::new(&values[..values.len() - 2]));
+    let watch = Watch::begin(watched, dir.clone(), vec![tmp.clone(), app_dir.clone()]);
     let places = BTreeMap::new();
     let mut mine =
         Mine { cloud, needles: Arc::clone(&needles), app: app_dir.clone(), asked, places, leaks: Vec::new() };
     mine.file("");
 
     values_go_in_and_out(&mut mine, &text, &lines, &binary);
+    a_value_in_the_wrong_place_is_not_repeated(&mut mine, &argument);
     a_service_reads_them(&mut mine, &text, &newer);
     things_go_wrong(&mut mine, &lost, &token);
     descriptors_run_out(&mut mine, &lost);
@@ -234,14 +239,22 @@ fn values_go_in_and_out(mine: &mut Mine, text: &[u8], lines: &[u8], binary: &[u8
             mine.fails(&[&["secrets", "set", name, "--local", "--from-file", "none"], flags].concat());
         }
     }
-    // A value in the wrong place is not repeated.
-    let typed = String::from_utf8_lossy(lines).into_owned();
-    let error = mine.cloud.carrack().args(["secrets", "set", "text", typed.as_str(), "--local"]).output().unwrap();
-    assert_eq!(error.status.code(), Some(2));
-    mine.search("stderr", "secrets set with the value as an argument", &error.stderr);
     let mut traced = mine.command(&["secrets", "set", "text", "--local"]);
     traced.env("CARRACK_LOG", "trace");
     assert!(mine.ran(traced, text, false).status.success());
+}
+
+fn a_value_in_the_wrong_place_is_not_repeated(mine: &mut Mine, argument: &str) {
+    for value in [argument, argument.trim_start_matches('-')] {
+        for arguments in
+            [&["secrets", "set", "text", value, "--local"][..], &["secrets", "set", "--format", "json", "text", value]]
+        {
+            let output = mine.cloud.carrack().args(arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{}", shown(&output, &[]));
+            mine.search("stderr", "secrets set with the value as an argument", &output.stderr);
+            mine.search("stdout", "secrets set with the value as an argument", &output.stdout);
+        }
+    }
 }
 
 fn a_service_reads_them(mine: &mut Mine, text: &[u8], newer: &[u8]) {

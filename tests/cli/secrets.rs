@@ -261,7 +261,7 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
     --- stderr
     error: refusing to take a value from the command line, which others can see
       help: pipe it: `printf %s "$VALUE" | carrack secrets set db-url`
-      help: or name a file: `--from-file FILE`
+      help: or name a file: `--from-file FILE`; flags are in `carrack secrets set --help`
     "#);
     insta::assert_snapshot!(seen(&["set", "db-url", "--from-file", "none.txt"], b""), @r"
     exit 2

@@ -33,7 +33,8 @@ pub(super) struct Options {
     #[arg(value_name = "NAME")]
     pub(super) name: String,
     /// `-` for standard input. A value does not go here.
-    #[arg(value_name = "-", hide = true)]
+    // Also one that begins as a flag does: what clap does not know it repeats.
+    #[arg(value_name = "-", hide = true, allow_hyphen_values = true)]
     source: Option<std::ffi::OsString>,
     /// Read the value from this file; `-` is standard input
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "source")]
@@ -103,7 +104,7 @@ fn source(options: &Options) -> Result<Source> {
             // What it says is not repeated: it may be the value.
             Err(Error::new(ErrorKind::Usage, "refusing to take a value from the command line, which others can see")
                 .hint(format!("pipe it: `printf %s \"$VALUE\" | carrack secrets set {}`", options.name))
-                .hint("or name a file: `--from-file FILE`"))
+                .hint("or name a file: `--from-file FILE`; flags are in `carrack secrets set --help`"))
         }
         (_, Some(file)) if file != Path::new("-") => Ok(Source::File(file.clone())),
         (Some(_), _) | (None, _) => Ok(Source::Input),
