@@ -307,7 +307,7 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
     insta::assert_snapshot!(seen(&["get", "db-url", "--format", "json"], b""), @r#"
     exit 2
     --- stdout
-    {"code":2,"error":{"cause":null,"causes":[],"details":[],"hints":["pipe it, or write it to a file: `carrack secrets get db-url --out FILE`","or add `--show`"],"kind":"usage","message":"refusing to write the value of a secret into JSON","request":null},"ok":false,"run":null,"type":"report"}
+    {"code":2,"error":{"cause":null,"causes":[],"details":[],"hints":["pipe it, or write it to a file: `carrack secrets get db-url --out FILE`","or add `--show`"],"kind":"usage","message":"refusing to write the value of a secret into JSON","others":[],"request":null},"ok":false,"run":null,"type":"report"}
     --- stderr
     error: refusing to write the value of a secret into JSON
       help: pipe it, or write it to a file: `carrack secrets get db-url --out FILE`
@@ -557,41 +557,50 @@ fn who_may_not_is_told_what_is_missing() {
     insta::assert_snapshot!(seen(&as_somebody(&[], &["list"])), @r"
     exit 21
     --- stderr
-    error: project `local`: Permission 'secretmanager.secrets.list' denied for resource 'projects/local' (or it may not exist)
+    error: to list secrets, the permission `secretmanager.secrets.list` on project `local` (lists secrets) is missing
+      caused by: project `local`: Permission 'secretmanager.secrets.list' denied for resource 'projects/local' (or it may not exist)
       request: GET https://secretmanager.googleapis.com/v1/projects/local/secrets?pageSize=… (answered 403)
-      help: an owner of the project may give it: `gcloud projects add-iam-policy-binding local --member=user:YOU@EXAMPLE.COM --role=roles/secretmanager.viewer`
+      help: `gcloud projects add-iam-policy-binding local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.viewer --condition None`
+      help: or grant precisely what is needed: `carrack permissions show --for secrets-list --as gcloud`
     ");
     insta::assert_snapshot!(seen(&as_somebody(&[], &["get", "db"])), @r"
     exit 21
     --- stderr
-    error: secret `db`: Permission 'secretmanager.versions.access' denied for resource 'projects/local/secrets/db/versions/latest' (or it may not exist)
+    error: to read a secret's value, the permission `secretmanager.versions.access` on secret `db` (reads the value) is missing
+      caused by: secret `db`: Permission 'secretmanager.versions.access' denied for resource 'projects/local/secrets/db/versions/latest' (or it may not exist)
       request: GET https://secretmanager.googleapis.com/v1/projects/local/secrets/db/versions/latest:access (answered 403)
-      help: an owner of the project may give it: `gcloud projects add-iam-policy-binding local --member=user:YOU@EXAMPLE.COM --role=roles/secretmanager.secretAccessor`
+      help: `gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretAccessor --condition None`
+      help: or grant precisely what is needed: `carrack permissions show --for secrets-get --as gcloud`
     ");
     insta::assert_snapshot!(seen(&as_somebody(&[], &["set", "db"])), @r"
     exit 21
     --- stderr
          Warning the value of secret `db` may not be read, so it was not compared
-    error: secret `db`: Permission 'secretmanager.versions.add' denied for resource 'projects/local/secrets/db' (or it may not exist)
+    error: to set a secret, the permission `secretmanager.versions.add` on secret `db` (adds a version) is missing
+      caused by: secret `db`: Permission 'secretmanager.versions.add' denied for resource 'projects/local/secrets/db' (or it may not exist)
       request: POST https://secretmanager.googleapis.com/v1/projects/local/secrets/db:addVersion (answered 403)
-      help: an owner of the project may give it: `gcloud projects add-iam-policy-binding local --member=user:YOU@EXAMPLE.COM --role=roles/secretmanager.secretVersionAdder`
+      help: `gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretVersionAdder --condition None`
+      help: or grant precisely what is needed: `carrack permissions show --for secrets-set --as gcloud`
     ");
     insta::assert_snapshot!(seen(&as_somebody(&["secretmanager.secrets.get"], &["set", "new"])), @r"
     exit 21
     --- stderr
-    error: secret `new`: Permission 'secretmanager.secrets.create' denied for resource 'projects/local' (or it may not exist)
+    error: to set a secret, the permission `secretmanager.versions.add` on secret `new` (adds a version) is missing
+      caused by: secret `new`: Permission 'secretmanager.secrets.create' denied for resource 'projects/local' (or it may not exist)
       request: POST https://secretmanager.googleapis.com/v1/projects/local/secrets?secretId=… (answered 403)
-      help: an owner of the project may give it: `gcloud projects add-iam-policy-binding local --member=user:YOU@EXAMPLE.COM --role=roles/secretmanager.admin`
+      help: `gcloud secrets add-iam-policy-binding new --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretVersionAdder --condition None`
+      help: or grant precisely what is needed: `carrack permissions show --for secrets-set --as gcloud`
     ");
     insta::assert_snapshot!(
         seen(&as_somebody(&["secretmanager.secrets.getIamPolicy"], &["grant", "db", "--to-account", "a@b.iam.gserviceaccount.com"])),
         @r"
     exit 21
     --- stderr
-    error: secret `db`: Permission 'secretmanager.secrets.setIamPolicy' denied for resource 'projects/local/secrets/db' (or it may not exist)
+    error: to let the service read a secret, the permission `secretmanager.secrets.setIamPolicy` on secret `db` (lets the service's account read the value) is missing
+      caused by: secret `db`: Permission 'secretmanager.secrets.setIamPolicy' denied for resource 'projects/local/secrets/db' (or it may not exist)
       request: POST https://secretmanager.googleapis.com/v1/projects/local/secrets/db:setIamPolicy (answered 403)
-      help: an owner of the project may give it: `gcloud projects add-iam-policy-binding local --member=user:YOU@EXAMPLE.COM --role=roles/secretmanager.admin`
-      help: or let an owner of the secret do it: `gcloud secrets add-iam-policy-binding db --project local --member=serviceAccount:a@b.iam.gserviceaccount.com --role=roles/secretmanager.secretAccessor`
+      help: `gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.admin --condition None`
+      help: or grant precisely what is needed: `carrack permissions show --for secrets-grant --as gcloud`
     "
     );
     // Adding is all that a rotation needs.
