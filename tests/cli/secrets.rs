@@ -307,7 +307,7 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
     insta::assert_snapshot!(seen(&["get", "db-url", "--format", "json"], b""), @r#"
     exit 2
     --- stdout
-    {"code":2,"error":{"cause":null,"causes":[],"details":[],"hints":["pipe it, or write it to a file: `carrack secrets get db-url --out FILE`","or add `--show`"],"kind":"usage","message":"refusing to write the value of a secret into JSON","others":[],"request":null},"ok":false,"run":null,"type":"report"}
+    {"code":2,"error":{"cause":null,"causes":[],"details":[],"hints":["pipe it, or write it to a file: `carrack secrets get db-url --out FILE`","or add `--show`"],"kind":"usage","message":"refusing to write the value of a secret into JSON","request":null},"ok":false,"run":null,"type":"report"}
     --- stderr
     error: refusing to write the value of a secret into JSON
       help: pipe it, or write it to a file: `carrack secrets get db-url --out FILE`
