@@ -96,6 +96,11 @@ async fn whoever_deploys_acts_as_the_runtime_account() {
     let body = binding("roles/iam.serviceAccountUser", &format!("serviceAccount:{CI}"));
     let set = format!("/v1/projects/local/serviceAccounts/{RUNTIME}:setIamPolicy");
     assert_eq!(local.call(Method::POST, &set, Some(body)).await.0, 200);
+    // Since 2025 the image has to be theirs to read as well.
+    let refused = by(&local, &token, Method::POST, &create, Some(service.clone())).await;
+    assert_eq!(refused.0, 403);
+    assert!(message(&refused).1.starts_with("User must have permission to read the image, "), "{refused:?}");
+    let token = with_roles(&local, &["roles/run.developer", "roles/artifactregistry.reader"]).await;
     let operation = by(&local, &token, Method::POST, &create, Some(service.clone())).await;
     assert_eq!(local.done(operation).await.get("error"), None);
     let patch = format!("{PARENT}/services/hello");
