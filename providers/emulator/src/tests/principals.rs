@@ -257,3 +257,17 @@ async fn a_project_is_asked_what_the_caller_has_there() {
     let response = local.client.post(url).bearer_auth(TOKEN).json(&body).send().await.expect("an answer");
     assert_eq!(response.status().as_u16(), 400);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_on_an_account_is_enough_to_make_its_keys() {
+    let local = Local::start();
+    let token = with_roles(&local, &[]).await;
+    let keys = format!("/v1/projects/local/serviceAccounts/{RUNTIME}/keys");
+    assert_eq!(by(&local, &token, Method::POST, &keys, Some(json!({}))).await.0, 403);
+    let body = binding("roles/iam.serviceAccountKeyAdmin", &format!("serviceAccount:{CI}"));
+    let set = format!("/v1/projects/local/serviceAccounts/{RUNTIME}:setIamPolicy");
+    assert_eq!(local.call(Method::POST, &set, Some(body)).await.0, 200);
+    assert_eq!(by(&local, &token, Method::POST, &keys, Some(json!({}))).await.0, 200);
+    let others = format!("/v1/projects/local/serviceAccounts/{CI}/keys");
+    assert_eq!(by(&local, &token, Method::POST, &others, Some(json!({}))).await.0, 403);
+}

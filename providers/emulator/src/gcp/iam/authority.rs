@@ -47,7 +47,9 @@ impl Authority {
             Some((Asks::For(permission), pattern)) => {
                 // A resource's own policy says nothing of making it.
                 let resource = self.resource(call, pattern);
-                let allowed = if id.ends_with(".create") {
+                // A key's resource is its account, which is there: https://cloud.google.com/iam/docs/keys-create-delete
+                let is_made = id.ends_with(".create") && id != "iam.projects.serviceAccounts.keys.create";
+                let allowed = if is_made {
                     self.may_in_parent(&call.principal, permission, &resource)
                 } else {
                     self.may(&call.principal, permission, &resource)
