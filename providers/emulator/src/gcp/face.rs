@@ -207,9 +207,11 @@ impl Face {
             return self.credentials.handle_pool(call, method);
         }
         if id.starts_with("iam.") {
+            // A number tells nothing any more once its account is gone.
+            let email = self.accounts.email(&call.parameter(1));
             let answer = iam::handle(&self.authority, call, id);
             if id == "iam.projects.serviceAccounts.delete" && answer.is_ok() {
-                self.credentials.forget(&call.parameter(1));
+                self.credentials.forget(&email);
             }
             return answer;
         }

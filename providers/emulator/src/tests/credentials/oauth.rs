@@ -147,3 +147,22 @@ async fn keys_are_gone_after_a_reset() {
     let refusal = exchange(&local, &signed(&key, &assertion(|_| ()))).await;
     assert_eq!(refusal, refused("invalid_grant", "Invalid grant: account not found"));
 }
+
+/// An account that was made, and its number.
+async fn made(local: &Local) -> String {
+    let body = json!({ "accountId": "deployer" });
+    let (status, account) = local.call(Method::POST, "/v1/projects/local/serviceAccounts", Some(body)).await;
+    assert_eq!((status, &account["email"]), (200, &json!(ACCOUNT)));
+    account["uniqueId"].as_str().expect("a number").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_end_with_an_account_that_is_deleted_by_its_number() {
+    let local = Local::start();
+    let number = made(&local).await;
+    let key = file(&local, "key", json!({ "email": ACCOUNT })).await;
+    let path = format!("/v1/projects/-/serviceAccounts/{number}");
+    assert_eq!(local.call(Method::DELETE, &path, None).await.0, 200);
+    let refusal = exchange(&local, &signed(&key, &assertion(|_| ()))).await;
+    assert_eq!(refusal, refused("invalid_grant", "Invalid grant: account not found"));
+}
