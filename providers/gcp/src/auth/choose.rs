@@ -1,12 +1,19 @@
 //! The order of the ways. The first that is there is taken, and what is wrong with it is told: another identity than
 //! the one that was asked for would be worse.
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use carrack_core::{Error, ErrorKind, Result};
 
 use super::{
-    asker::Asker, document, explicit::Explicit, federated, gcloud::Gcloud, impersonated::Impersonated,
-    metadata::Metadata, surroundings::Surroundings, way::Way,
+    asker::Asker,
+    document,
+    explicit::Explicit,
+    federated,
+    gcloud::Gcloud,
+    impersonated::Impersonated,
+    metadata::Metadata,
+    surroundings::{Surroundings, path_in},
+    way::Way,
 };
 
 /// The way that these surroundings have, with another's identity on top where that is asked for.
@@ -22,14 +29,15 @@ async fn own(surroundings: &Surroundings, asker: &Asker) -> Result<Arc<dyn Way>>
     if let Some(explicit) = Explicit::find(surroundings) {
         return Ok(Arc::new(explicit));
     }
-    if let Some(path) = surroundings.get("GOOGLE_APPLICATION_CREDENTIALS") {
-        return document::open(Path::new(path), "GOOGLE_APPLICATION_CREDENTIALS", asker);
+    const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+    if let Some(path) = surroundings.get(FILE) {
+        return document::open(path_in(FILE, path)?, FILE, asker);
     }
     const KEY: &str = "GOOGLE_CLOUD_SERVICE_ACCOUNT_KEY_JSON";
     if let Some(key) = surroundings.get(KEY) {
         return match key.trim_start().starts_with('{') {
             true => document::read(key, &format!("the variable {KEY}"), asker),
-            false => document::open(Path::new(key), KEY, asker),
+            false => document::open(path_in(KEY, key)?, KEY, asker),
         };
     }
     if let Some(federated) = federated::of_a_ci(surroundings, asker)? {

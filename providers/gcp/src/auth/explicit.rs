@@ -8,7 +8,7 @@ use gcp_auth::TokenProvider;
 use zeroize::Zeroizing;
 
 use super::{
-    surroundings::Surroundings,
+    surroundings::{Surroundings, path_in},
     way::{Way, no_project, outward, to_library},
 };
 
@@ -44,7 +44,8 @@ impl Explicit {
     /// A file is read each time: whoever wrote it may keep it fresh.
     fn read(&self) -> Result<Zeroizing<String>> {
         let text = if self.file {
-            Zeroizing::new(std::fs::read_to_string(self.value.as_str()).map_err(|e| {
+            let path = path_in(self.name, &self.value)?;
+            Zeroizing::new(std::fs::read_to_string(path).map_err(|e| {
                 let text = format!("{} names `{}`, which cannot be read", self.name, *self.value);
                 Error::new(ErrorKind::Unauthenticated, text).with_source(e)
             })?)
@@ -80,7 +81,7 @@ impl TokenProvider for Explicit {
 #[async_trait]
 impl Way for Explicit {
     fn identity(&self) -> Identity {
-        let from = if self.file {
+        let from = if self.file && path_in(self.name, &self.value).is_ok() {
             format!("`{}` ({})", *self.value, self.name)
         } else {
             format!("the variable {}", self.name)

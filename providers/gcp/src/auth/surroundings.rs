@@ -1,5 +1,11 @@
 //! What credentials are found by. Read outside and handed down: nothing here looks at the environment itself.
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use carrack_core::{Error, ErrorKind, Result};
 
 /// The variables that have a say, beside the one that [`Federation::variable`] names.
 pub const VARIABLES: &[&str] = &[
@@ -65,6 +71,28 @@ impl Surroundings {
         })?;
         Some(folder.join("application_default_credentials.json"))
     }
+}
+
+/// The file that a variable names. What is not plainly a path may be the key or the token itself, and is never shown.
+pub(super) fn path_in<'a>(name: &str, value: &'a str) -> Result<&'a Path> {
+    let path = Path::new(value);
+    if (value.len() < 4096 && path.exists()) || is_plainly_a_path(value) {
+        return Ok(path);
+    }
+    Err(Error::new(ErrorKind::Unauthenticated, format!("{name} names no file that exists"))
+        .hint(format!("{name} takes the path of a file: what it has may be the key or the token itself"))
+        .hint("GOOGLE_CLOUD_SERVICE_ACCOUNT_KEY_JSON takes a key's JSON as it is (no base64), CARRACK_ACCESS_TOKEN a token"))
+}
+
+fn is_plainly_a_path(value: &str) -> bool {
+    let begins = ["/", "./", "../", "~/"].iter().any(|begin| value.starts_with(begin));
+    let drive = value.as_bytes().get(1..3).is_some_and(|after| after == b":\\" || after == b":/");
+    let odd = |c: char| c.is_control() || "{}\"'=".contains(c);
+    let opaque = value.starts_with("ya29.") || value.starts_with("ey") || value.contains("-----");
+    value.len() <= 255
+        && !value.contains(odd)
+        && !opaque
+        && (begins || drive || value.ends_with(".json") || value.ends_with(".txt"))
 }
 
 /// Values are tokens and keys.

@@ -91,3 +91,38 @@ async fn a_token_that_was_given_is_used_as_it_is() {
     }
     assert!(!format!("{:?}", with(&[("CARRACK_ACCESS_TOKEN", "request-token")])).contains("request-token"));
 }
+
+#[tokio::test]
+async fn a_variable_that_holds_the_key_in_place_of_its_path_is_never_shown() {
+    let key = key_file("https://oauth2.googleapis.com/token").to_string();
+    let long = STANDARD.encode(&key);
+    let values = [
+        key.clone(),
+        format!("\u{feff}{key}"),
+        format!("'{key}'"),
+        long,
+        pem(),
+        "ya29.secret".into(),
+        "opaque-secret".into(),
+    ];
+    for name in [
+        "GOOGLE_APPLICATION_CREDENTIALS",
+        "GOOGLE_CLOUD_SERVICE_ACCOUNT_KEY_JSON",
+        "CARRACK_ACCESS_TOKEN_FILE",
+        "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE",
+    ] {
+        for value in &values {
+            if name.ends_with("KEY_JSON") && value.starts_with('{') {
+                continue;
+            }
+            let (error, shown) = refused(with(&[(name, value)]), client(None)).await;
+            assert_eq!(
+                (error.kind().exit_code(), error.message()),
+                (20, &*format!("{name} names no file that exists"))
+            );
+            let cache = choose(with(&[(name, value)]), client(None));
+            let identity = format!("{:?}", cache.identity(&Ctx::silent()).await);
+            assert!(!shown.contains(value.as_str()) && !identity.contains(&value[..value.len().min(20)]), "{shown}");
+        }
+    }
+}
