@@ -88,20 +88,39 @@ pub(super) fn changed_on_its_way(error: Error) -> Error {
     error
 }
 
-/// A server that repeats what it was sent is not repeated.
+/// A value that is shorter stands in many a text that does not repeat it.
+const SHORTEST_REPEATED: usize = 5;
+
+/// A server that repeats what it was sent is not repeated. What is said where no server answered, or of a permission,
+/// are fixed texts.
 pub(super) fn without_value(error: Error, value: &SecretValue) -> Error {
+    let answered = error.request().is_none_or(|request| request.status.is_some());
+    if !answered || error.message().starts_with("Permission 'secretmanager.") {
+        return error;
+    }
     let encoded = Zeroizing::new(STANDARD.encode(value.expose()));
     let plain = Zeroizing::new(String::from_utf8_lossy(value.expose()).into_owned());
     let text = error.message();
-    if text.contains(encoded.as_str()) || (!plain.trim().is_empty() && text.contains(plain.trim())) {
-        let kind = error.kind();
-        let told = Error::new(kind, "the cloud refused the value, in words that repeat it");
-        return match error.request() {
-            Some(request) => told.with_request(request.clone()),
-            None => told,
-        };
+    let repeats = |value: &str| match value.len() {
+        0 => false,
+        1..SHORTEST_REPEATED => ['"', '\'', '`'].iter().any(|quote| text.contains(&format!("{quote}{value}{quote}"))),
+        _ => text.contains(value),
+    };
+    if !repeats(&encoded) && !repeats(plain.trim()) {
+        return error;
     }
-    error
+    let told = Error::new(error.kind(), "the cloud refused the value, in words that repeat it")
+        .with_retry_after(error.retry_after());
+    let told = error.hints().iter().filter(|hint| !repeats_in(hint, &encoded, plain.trim())).fold(told, Error::hint);
+    let told = match error.request() {
+        Some(request) => told.with_request(request.clone()),
+        None => told,
+    };
+    if error.is_uncertain() { told.uncertain() } else { told }
+}
+
+fn repeats_in(text: &str, encoded: &str, plain: &str) -> bool {
+    text.contains(encoded) || text.contains(plain)
 }
 
 /// In our words; the cloud's are below.
@@ -216,5 +235,21 @@ mod tests {
         }
         let other = without_value(Error::new(ErrorKind::Unclassified, "no"), &value);
         assert_eq!(other.message(), "no");
+    }
+
+    #[test]
+    fn a_short_value_hides_no_refusal_and_no_uncertainty() {
+        let value = SecretValue::new(b"e".to_vec());
+        let broken = Error::new(ErrorKind::Unavailable, "the connection broke off").uncertain();
+        let error = without_value(broken, &value);
+        assert_eq!((error.message(), error.is_uncertain()), ("the connection broke off", true));
+        let denied = "Permission 'secretmanager.versions.add' denied";
+        let error = without_value(Error::new(ErrorKind::PermissionDenied, denied), &value);
+        assert_eq!(error.message(), denied);
+        // Quoted, it is repeated; what may have happened stays known.
+        let told = Error::new(ErrorKind::Unclassified, "no: \"e\"").uncertain().hint("wait");
+        let error = without_value(told, &value);
+        assert_eq!(error.message(), "the cloud refused the value, in words that repeat it");
+        assert!(error.is_uncertain());
     }
 }
