@@ -53,7 +53,7 @@ fn what_is_no_rule_is_refused() {
     insta::assert_snapshot!(add(&["503", "--service", "storage"]), @r"
     exit 2
     --- stderr
-    error: invalid value 'storage' for '--service <NAME>': `storage` is no service of the local cloud: use run, artifactregistry, logging, secretmanager, serviceusage, iam, cloudresourcemanager, registry
+    error: invalid value 'storage' for '--service <NAME>': `storage` is no service of the local cloud: use run, artifactregistry, logging, secretmanager, serviceusage, iam, cloudresourcemanager, iamcredentials, oauth2, sts, metadata, github, registry
 
     For more information, try '--help'.
     ");

@@ -42,7 +42,7 @@ fn a_file_of_credentials_is_its_users_alone() {
     let console =
         stderr(&refused).lines().find_map(|line| line.split("POST ").nth(1)?.split("/cred").next().map(str::to_owned));
     assert_snapshot!(shown(&refused, &[(&console.unwrap(), "CONSOLE")]), @"
-    exit 1
+    exit 2
     --- stderr
     error: `me@example.com` is no service account: it is NAME@PROJECT.iam.gserviceaccount.com
       request: POST CONSOLE/credentials/key (answered 400)

@@ -27,7 +27,7 @@ fn a_token_may_do_what_its_roles_hold() {
     let output = status(&nothing);
     let text = shown(&output, &[]);
     assert_eq!(output.status.code(), Some(21), "{text}");
-    assert!(text.contains("'run.services.get'") && !text.contains(&nothing), "{text}");
+    assert!(text.contains("run.services.get") && !text.contains(&nothing), "{text}");
     let more = ["--permission", "run.services.get", "--permission", "run.revisions.list", "--life", "1h"];
     let allowed = token(&[&email[..], &more].concat());
     let output = status(&allowed);

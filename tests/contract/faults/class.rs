@@ -49,6 +49,8 @@ fn class(request: &Value, cell: &Cell) -> Option<Class> {
         "run" => "run",
         "artifactregistry" => "artifactregistry",
         "logging" => "logging",
+        "iam" => "iam",
+        "cloudresourcemanager" => "cloudresourcemanager",
         name if name.ends_with("-docker") => "registry",
         other => panic!("requests of {other} are in no table"),
     };

@@ -124,7 +124,9 @@ async fn stalled(
         all.iter().any(|one| {
             one["fault"] == kind
                 && one["path"].as_str().is_some_and(|path| {
-                    path.contains(cell.name.as_str()) || class.is("/operations/") || class.service == "artifactregistry"
+                    path.contains(cell.name.as_str())
+                        || class.is("/operations/")
+                        || matches!(class.service, "artifactregistry" | "cloudresourcemanager" | "iam")
                 })
         })
     }) {

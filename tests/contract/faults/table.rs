@@ -64,6 +64,7 @@ impl Fault {
                 (service || class.service == "artifactregistry")
                     && matches!(class.method.as_str(), "POST" | "PATCH" | "DELETE")
                     && !class.is("IamPolicy")
+                    && !class.is(":testIamPermissions")
             }
             _ => true,
         }
@@ -91,6 +92,8 @@ impl Fault {
             }),
             // Tried again, looked at again, or applied again.
             (_, true) => Converged,
+            // What cannot be asked beforehand shows when it is done.
+            _ if class.is(":testIamPermissions") => Converged,
             // That looking at an operation failed is no failed operation: the service itself tells.
             _ if run && class.is("/operations/") => Converged,
             // The policy that a create made has no version yet, so none can be stale.
