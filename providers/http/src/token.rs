@@ -2,7 +2,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use carrack_core::{Result, event::Ctx};
+use carrack_core::{Result, event::Ctx, poll::bounded};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -74,7 +74,8 @@ pub trait TokenSource: fmt::Debug + Send + Sync {
     fn remedy(&self) -> &str;
 }
 
-/// The one cache: one token at a time, fetched by one caller while the others wait.
+/// The one cache: one token at a time, fetched by one caller while the others wait. No source is waited for longer than
+/// the user allows: it may ask a program or a file that never answers.
 #[derive(Clone, Debug)]
 pub struct TokenCache {
     source: Arc<dyn TokenSource>,
@@ -89,34 +90,40 @@ impl TokenCache {
 
     /// A token that is good for a while.
     pub async fn token(&self, cx: &Ctx) -> Result<Token> {
-        let mut held = self.held.lock().await;
-        if let Some(token) = held.as_ref().filter(|token| token.fresh()) {
-            return Ok(token.clone());
-        }
-        let token = self.source.fetch(cx).await?;
-        *held = Some(token.clone());
-        Ok(token)
+        let fetching = async {
+            let mut held = self.held.lock().await;
+            if let Some(token) = held.as_ref().filter(|token| token.fresh()) {
+                return Ok(token.clone());
+            }
+            let token = self.source.fetch(cx).await?;
+            *held = Some(token.clone());
+            Ok(token)
+        };
+        bounded(cx, "fetching an access token", fetching).await?
     }
 
     /// Another token in place of `refused`; of several callers one fetches it. `None` when there is only the one.
     pub async fn renew(&self, cx: &Ctx, refused: &str) -> Result<Option<Token>> {
-        let mut held = self.held.lock().await;
-        if let Some(token) = held.as_ref().filter(|token| token.value != refused) {
-            return Ok(Some(token.clone()));
-        }
-        let token = self.source.renew(cx).await?;
-        held.clone_from(&token);
-        Ok(token)
+        let renewing = async {
+            let mut held = self.held.lock().await;
+            if let Some(token) = held.as_ref().filter(|token| token.value != refused) {
+                return Ok(Some(token.clone()));
+            }
+            let token = self.source.renew(cx).await?;
+            held.clone_from(&token);
+            Ok(token)
+        };
+        bounded(cx, "fetching another access token", renewing).await?
     }
 
     /// A token that says who this is to `audience`.
     pub async fn id_token(&self, cx: &Ctx, audience: &str) -> Result<Token> {
-        self.source.id_token(cx, audience).await
+        bounded(cx, "fetching an ID token", self.source.id_token(cx, audience)).await?
     }
 
     /// Whose credentials these are.
     pub async fn identity(&self, cx: &Ctx) -> Result<Identity> {
-        self.source.identity(cx).await
+        bounded(cx, "finding the credentials", self.source.identity(cx)).await?
     }
 
     /// Who the tokens speak for.
@@ -160,5 +167,71 @@ impl TokenSource for FixedToken {
     }
     fn remedy(&self) -> &str {
         "`carrack emulator env` prints the local cloud's token; with CARRACK_ENDPOINT set CARRACK_ENDPOINT_TOKEN anew"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use carrack_core::ErrorKind;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A program that never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    #[async_trait]
+    impl TokenSource for Silent {
+        async fn fetch(&self, _cx: &Ctx) -> Result<Token> {
+            pending().await
+        }
+        async fn renew(&self, _cx: &Ctx) -> Result<Option<Token>> {
+            pending().await
+        }
+        async fn id_token(&self, _cx: &Ctx, _audience: &str) -> Result<Token> {
+            pending().await
+        }
+        async fn identity(&self, _cx: &Ctx) -> Result<Identity> {
+            pending().await
+        }
+        fn principal(&self) -> Option<&str> {
+            None
+        }
+        fn remedy(&self) -> &str {
+            ""
+        }
+    }
+
+    /// What each of the calls ends with.
+    async fn ends(cx: &Ctx) -> [ErrorKind; 4] {
+        let cache = TokenCache::new(Arc::new(Silent));
+        [
+            cache.token(cx).await.unwrap_err().kind(),
+            cache.renew(cx, "refused").await.unwrap_err().kind(),
+            cache.id_token(cx, "https://a").await.unwrap_err().kind(),
+            cache.identity(cx).await.unwrap_err().kind(),
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_source_that_never_answers_is_waited_for_until_the_deadline_or_an_interrupt() {
+        let soon = Instant::now() + Duration::from_millis(50);
+        assert_eq!(ends(&Ctx { deadline: Some(soon), ..Ctx::silent() }).await, [ErrorKind::Timeout; 4]);
+
+        let cx = Ctx::silent();
+        cx.cancel.cancel();
+        assert_eq!(ends(&cx).await, [ErrorKind::Cancelled; 4]);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_anothers_fetch_waits_no_longer_either() {
+        let cache = TokenCache::new(Arc::new(Silent));
+        let _fetching = cache.held.lock().await;
+        let cx = Ctx { deadline: Some(Instant::now() + Duration::from_millis(50)), ..Ctx::silent() };
+        assert_eq!(cache.token(&cx).await.unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!(cache.renew(&cx, "refused").await.unwrap_err().kind(), ErrorKind::Timeout);
     }
 }
