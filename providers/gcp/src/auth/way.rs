@@ -26,9 +26,22 @@ pub(super) trait Way: TokenProvider + fmt::Debug {
     fn remedy(&self) -> &str;
 }
 
-/// A token in gcp_auth's form, which has no other constructor.
+/// A token in gcp_auth's form, which has no other constructor. Every access token passes here, whoever gave it: one that
+/// fits into no header, or that ends later than gcp_auth can count, is refused.
 pub(super) fn to_library(value: &str, seconds: Option<u64>) -> Result<Arc<gcp_auth::Token>, gcp_auth::Error> {
-    serde_json::from_value(json!({ "access_token": value, "expires_in": seconds.unwrap_or(ENDLESS) }))
+    let unexpected =
+        |what: &str| outward(Error::new(ErrorKind::Unavailable, format!("what was given for an access token {what}")));
+    if value.trim().is_empty() {
+        return Err(unexpected("is empty"));
+    }
+    if !value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return Err(unexpected("has characters that no token has"));
+    }
+    let seconds = seconds.unwrap_or(ENDLESS);
+    if seconds > ENDLESS {
+        return Err(unexpected(&format!("would be good for {seconds} seconds, which is unexpected")));
+    }
+    serde_json::from_value(json!({ "access_token": value, "expires_in": seconds }))
         .map(Arc::new)
         .map_err(|e| outward(Error::new(ErrorKind::Internal, "a token could not be kept").with_source(e)))
 }

@@ -232,3 +232,27 @@ async fn an_answer_that_is_none_is_not_shown() {
     assert!(error.to_string().ends_with("/token answered with something unexpected"), "{shown}");
     assert_eq!(error.kind().exit_code(), 41);
 }
+
+#[tokio::test]
+async fn an_access_token_that_cannot_be_one_is_refused_by_every_way() {
+    let answers = [
+        (json!({ "access_token": "t", "expires_in": u64::MAX }), "would be good for 18446744073709551615 seconds"),
+        (json!({ "access_token": "t", "expires_in": 9_000_000_000_000_000_u64 }), "would be good for 9000000000000000"),
+        (json!({ "access_token": "", "expires_in": 3600 }), "is empty"),
+        (json!({ "access_token": "secret-\nvalue", "expires_in": 3600 }), "has characters that no token has"),
+    ];
+    for (answer, expected) in answers {
+        let server = Server::start(move |asked| match asked.what.ends_with("/email") {
+            true => Answer(200, vec![("metadata-flavor", "Google".into())], "vm@shop.iam.gserviceaccount.com".into()),
+            false => ok(&answer),
+        });
+        let (key, user) = (key_file(&server.url("/token")).to_string(), user_file(&server.url("/token")).to_string());
+        const KEY: &str = "GOOGLE_CLOUD_SERVICE_ACCOUNT_KEY_JSON";
+        let machine = [("GCE_METADATA_HOST", server.host()), ("NO_GCE_CHECK", "false")];
+        for surroundings in [with(&[(KEY, &key)]), with(&[(KEY, &user)]), with(&machine)] {
+            let (error, shown) = refused(surroundings, client(None)).await;
+            assert_eq!(error.kind().exit_code(), 41, "{shown}");
+            assert!(shown.contains(expected) && !shown.contains("secret-"), "{shown}");
+        }
+    }
+}
