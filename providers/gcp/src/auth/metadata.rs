@@ -25,6 +25,7 @@ const FLAVOR: HeaderName = HeaderName::from_static("metadata-flavor");
 const PROBE: Duration = Duration::from_secs(1);
 /// One that a variable names is there.
 const PATIENCE: Duration = Duration::from_secs(10);
+const NAMED: &str = "GCE_METADATA_HOST names it: mend that, or unset it";
 const REMEDY: &str = "see which service account this machine has, and its scopes: `gcloud compute instances describe`";
 
 /// The account of this machine.
@@ -57,16 +58,24 @@ impl Metadata {
             Ok(answer) => answer,
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
             Err(error) if named.is_some() => {
-                return Err(error.hint("GCE_METADATA_HOST names it: mend that, or unset it"));
+                return Err(error.hint(NAMED));
             }
             Err(_) => return Ok(Err("this is no machine of Google's: no metadata server answers".to_owned())),
         };
+        // Who named it wants this identity: another way's would be worse than none.
+        let otherwise = |why: &str| match named {
+            Some(host) => {
+                let text = format!("no credentials come from `{host}`: {why}");
+                Err(Error::new(ErrorKind::Unauthenticated, text).hint(NAMED))
+            }
+            None => Ok(Err(why.to_owned())),
+        };
         if !is_google(&answer) {
-            return Ok(Err("what answers as a metadata server is not Google's".to_owned()));
+            return otherwise("what answers as a metadata server is not Google's");
         }
         let email = String::from_utf8_lossy(&answer.body).trim().to_owned();
         if answer.status == 404 || email.is_empty() {
-            return Ok(Err("this machine of Google's has no service account".to_owned()));
+            return otherwise("this machine of Google's has no service account");
         }
         metadata.email = email;
         Ok(Ok(metadata))

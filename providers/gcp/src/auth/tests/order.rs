@@ -40,7 +40,7 @@ async fn the_first_way_that_is_there_is_taken() {
 }
 
 #[tokio::test]
-async fn a_machine_of_googles_says_who_it_is_and_others_servers_do_not_count() {
+async fn a_machine_of_googles_says_who_it_is() {
     let server = Server::start(|asked| {
         assert_eq!(asked.header("metadata-flavor"), "Google");
         let google = vec![("metadata-flavor", "Google".to_owned())];
@@ -61,14 +61,27 @@ async fn a_machine_of_googles_says_who_it_is_and_others_servers_do_not_count() {
     assert_eq!(identity.project.as_deref(), Some("shop"));
     let id = cache.id_token(&Ctx::silent(), "https://a").await.unwrap();
     assert_eq!(super::super::jwt::claims(id.value()).unwrap()["aud"], "https://a");
+}
 
+#[tokio::test]
+async fn a_metadata_server_that_is_named_must_be_googles_and_know_an_account() {
+    let google = || vec![("metadata-flavor", "Google".to_owned())];
     // AWS has a server at the same address.
-    let other = Server::start(|_| ok("no email"));
-    let http = client(None);
-    let asker = super::super::asker::Asker::new(http, Ctx::silent());
-    let surroundings = with(&[("GCE_METADATA_HOST", other.host()), ("NO_GCE_CHECK", "")]);
-    let found = super::super::metadata::Metadata::find(&surroundings, &asker).await.unwrap();
-    assert_eq!(found.map(drop).unwrap_err(), "what answers as a metadata server is not Google's");
+    let others = Server::start(|_| ok("no email"));
+    let unknowing = Server::start(move |_| Answer(404, google(), String::new()));
+    let empty = Server::start(move |_| Answer(200, google(), "\n".to_owned()));
+    for (server, why) in [
+        (others, "what answers as a metadata server is not Google's"),
+        (unknowing, "this machine of Google's has no service account"),
+        (empty, "this machine of Google's has no service account"),
+    ] {
+        let surroundings = with(&[("GCE_METADATA_HOST", server.host()), ("NO_GCE_CHECK", "")]);
+        // Nothing after it is looked for: gcloud's login would be another identity.
+        let (error, _) = refused(surroundings, client(None)).await;
+        assert_eq!(error.kind().exit_code(), 20);
+        assert_eq!(error.message(), format!("no credentials come from `{}`: {why}", server.host()));
+        assert_eq!(error.hints(), ["GCE_METADATA_HOST names it: mend that, or unset it"]);
+    }
 }
 
 #[tokio::test]
