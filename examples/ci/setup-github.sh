@@ -19,7 +19,7 @@ gcloud iam workload-identity-pools providers describe github --project "$project
   --workload-identity-pool carrack >/dev/null 2>&1 ||
   gcloud iam workload-identity-pools providers create-oidc github --project "$project" --location global \
     --workload-identity-pool carrack --issuer-uri https://token.actions.githubusercontent.com \
-    --attribute-mapping google.subject=assertion.sub,attribute.repository=assertion.repository,attribute.workflow_ref=assertion.workflow_ref \
+    --attribute-mapping "google.subject=assertion.sub,attribute.repository=assertion.repository,attribute.workflow_ref=assertion.workflow_ref" \
     --attribute-condition "assertion.repository == 'me/shop'"
 
 # The two accounts: one for any branch, one for main alone.

@@ -80,9 +80,19 @@ impl Setup<'_> {
                 ("attribute.repository", "assertion.repository"),
                 ("attribute.workflow_ref", "assertion.workflow_ref"),
             ],
-            Host::GitLab => {
-                &[("google.subject", "assertion.sub"), ("attribute.project_path", "assertion.project_path")]
-            }
+            Host::GitLab => &[
+                ("google.subject", "assertion.sub"),
+                ("attribute.project_path", "assertion.project_path"),
+                ("attribute.ref", "assertion.ref"),
+                ("attribute.ref_type", "assertion.ref_type"),
+                ("attribute.ref_protected", "assertion.ref_protected"),
+                ("attribute.pipeline_source", "assertion.pipeline_source"),
+                // A member is named by one attribute. No part of it can have a `:` in its name.
+                (
+                    "attribute.deploy",
+                    "assertion.project_path + ':' + assertion.ref_type + ':' + assertion.ref + ':' + assertion.ref_protected + ':' + assertion.pipeline_source",
+                ),
+            ],
         }
     }
 
@@ -96,23 +106,23 @@ impl Setup<'_> {
         format!("assertion.{claim} == '{}'", self.repository)
     }
 
-    /// Who may be an account, behind `principal…://iam.googleapis.com/POOL/`.
+    /// Who may be an account, behind `principalSet://iam.googleapis.com/POOL/`.
     /// GitHub's `sub` is no place for a name: since July 2026 it has numbers in it that the name does not tell.
     /// <https://github.blog/changelog/2026-04-23-immutable-subject-claims-for-github-actions-oidc-tokens/>
+    /// Nor is GitLab's: a merge request from a fork's branch `main` has, when a member runs its pipeline in the
+    /// parent, the `sub` of the parent's `main`, and the fork's jobs.
+    /// <https://docs.gitlab.com/ci/pipelines/merge_request_pipelines/#run-pipelines-in-the-parent-project>
     pub(super) fn member(&self, account: Account, pool: &str) -> String {
         let Self { host, repository, branch, .. } = self;
-        let (kind, who) = match (host, account) {
-            (Host::GitHub, Account::Plan) => ("principalSet", format!("attribute.repository/{repository}")),
-            (Host::GitHub, Account::Deploy) => (
-                "principalSet",
-                format!("attribute.workflow_ref/{repository}/.github/workflows/carrack.yml@refs/heads/{branch}"),
-            ),
-            (Host::GitLab, Account::Plan) => ("principalSet", format!("attribute.project_path/{repository}")),
-            (Host::GitLab, Account::Deploy) => {
-                ("principal", format!("subject/project_path:{repository}:ref_type:branch:ref:{branch}"))
+        let who = match (host, account) {
+            (Host::GitHub, Account::Plan) => format!("repository/{repository}"),
+            (Host::GitHub, Account::Deploy) => {
+                format!("workflow_ref/{repository}/.github/workflows/carrack.yml@refs/heads/{branch}")
             }
+            (Host::GitLab, Account::Plan) => format!("project_path/{repository}"),
+            (Host::GitLab, Account::Deploy) => format!("deploy/{repository}:branch:{branch}:true:push"),
         };
-        format!("{kind}://iam.googleapis.com/{pool}/{who}")
+        format!("principalSet://iam.googleapis.com/{pool}/attribute.{who}")
     }
 
     /// A role of the project of one's own has precisely what is needed of the project and of services, which need not
@@ -174,7 +184,7 @@ gcloud iam workload-identity-pools providers describe {provider} --project \"$pr
   --workload-identity-pool {pool} >/dev/null 2>&1 ||
   gcloud iam workload-identity-pools providers create-oidc {provider} --project \"$project\" --location global \\
     --workload-identity-pool {pool} --issuer-uri {issuer} \\
-    --attribute-mapping {mapping} \\
+    --attribute-mapping \"{mapping}\" \\
     --attribute-condition \"{condition}\"
 
 # The two accounts: one for any branch, one for {branch} alone.

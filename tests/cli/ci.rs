@@ -194,10 +194,14 @@ fn the_set_up_gives_what_the_file_needs() {
     assert!(text.contains("--issuer-uri https://git.example \\\n"), "{text}");
     assert!(text.contains("--attribute-condition \"assertion.project_path == 'g/s/shop'\""), "{text}");
     assert!(
-        text.contains(
-            "\"principal://iam.googleapis.com/$pool/subject/project_path:g/s/shop:ref_type:branch:ref:main\""
-        )
+        text.contains("\"principalSet://iam.googleapis.com/$pool/attribute.deploy/g/s/shop:branch:main:true:push\"")
     );
+    let deploy = "assertion.project_path + ':' + assertion.ref_type + ':' + assertion.ref + ':' + assertion.ref_protected + ':' + assertion.pipeline_source";
+    assert!(text.contains(&format!(",attribute.deploy={deploy}\" \\\n")), "{text}");
+    let terraform = printed(plain.path(), &["setup", "gitlab", "--repository", "g/s/shop", "--as", "terraform"]);
+    assert!(terraform.contains(&format!("    \"attribute.deploy\" = \"{deploy}\"\n")), "{terraform}");
+    assert!(terraform.contains("/attribute.deploy/g/s/shop:branch:main:true:push\"\n"), "{terraform}");
+    assert!(!text.contains("/subject/") && !terraform.contains("/subject/"), "`sub` is not the branch's alone");
     assert!(text.contains("$number-compute@developer.gserviceaccount.com"), "{text}");
     assert!(
         !text.contains("setIamPolicy") && !text.contains("gcloud secrets") && !text.contains("roles/run."),

@@ -271,12 +271,12 @@ def gitlab(cloud):
     pipeline = yaml(EXAMPLE / "gitlab.yml")
     base = pipeline[".carrack"]
 
-    def job(name, ref, plan=None):
+    def job(name, ref, plan=None, flags=()):
         wanted = pipeline[name]
         assert wanted["extends"] == ".carrack"
         variables = {"CARRACK_FEDERATION_PROVIDER": provider} | base.get("variables", {}) | wanted["variables"]
         audience = base["id_tokens"]["CARRACK_ID_TOKEN"]["aud"].replace("$CARRACK_FEDERATION_PROVIDER", provider)
-        token = run(["carrack", "emulator", "identity", "gitlab", "--project", "g/shop", "--audience", audience, "--ref", ref], cloud.owner).stdout.strip()
+        token = run(["carrack", "emulator", "identity", "gitlab", "--project", "g/shop", "--audience", audience, "--ref", ref, *flags], cloud.owner).stdout.strip()
         ran = Job(cloud, repo, variables | {"CARRACK_ID_TOKEN": token, "CI_COMMIT_SHA": sha, "GITLAB_CI": "true", "CI": "true"})
         if plan:
             (ran.workspace / "carrack-plan.json").write_bytes(plan)
@@ -291,14 +291,18 @@ def gitlab(cloud):
     saved = (plan.workspace / "carrack-plan.json").read_bytes()
     code, ran = job("deploy", "feature", saved)
     check("gitlab: another branch than main cannot deploy", code in (20, 21), ran.text)
+    # A fork's branch `main`, whose merge request a member has run in the parent: it has the `sub` of main.
+    for who, flags in (("a merge request from a branch of that name", ["--protected", "--source", "merge_request_event"]), ("main, while it is not protected", []), ("a tag of that name", ["--protected", "--tag"])):
+        code, ran = job("deploy", "main", saved, flags)
+        check(f"gitlab: nor can {who}", code in (20, 21), ran.text)
     code, plan = job("plan", "main")
     saved = (plan.workspace / "carrack-plan.json").read_bytes()
-    code, ran = job("deploy", "main", saved)
+    code, ran = job("deploy", "main", saved, ["--protected"])
     dotenv = ran.workspace / pipeline["deploy"]["artifacts"]["reports"]["dotenv"]
     check("gitlab: main deploys that plan, and the environment has its URL", code == 0 and dotenv.read_text().strip() == f"CARRACK_URL={cloud.service()['status']['url']}", ran.text)
     before = cloud.writes()
     code, plan = job("plan", "main")
-    code, ran = job("deploy", "main", (plan.workspace / "carrack-plan.json").read_bytes())
+    code, ran = job("deploy", "main", (plan.workspace / "carrack-plan.json").read_bytes(), ["--protected"])
     check("gitlab: the same commit again changes nothing", code == 0 and cloud.writes() == before, ran.text)
 
 

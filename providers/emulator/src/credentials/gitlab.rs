@@ -25,11 +25,18 @@ pub(super) struct Job {
     tag: bool,
     #[serde(default)]
     protected: bool,
+    /// What made the pipeline: `$CI_PIPELINE_SOURCE`.
+    #[serde(default = "push")]
+    source: String,
     environment: Option<String>,
 }
 
 fn main() -> String {
     "main".to_owned()
+}
+
+fn push() -> String {
+    "push".to_owned()
 }
 
 impl Job {
@@ -64,7 +71,7 @@ impl Job {
             "user_email": "local@example.com",
             "user_access_level": "maintainer",
             "pipeline_id": "1",
-            "pipeline_source": "push",
+            "pipeline_source": self.source,
             "job_id": "1",
             "ref": reference,
             "ref_type": kind,
@@ -114,6 +121,16 @@ mod tests {
         let claims = of_branch.claims();
         assert_eq!(claims["sub"], "project_path:g/s/p:ref_type:branch:ref:main");
         assert_eq!((&claims["namespace_path"], &claims["ref_path"]), (&json!("g/s"), &json!("refs/heads/main")));
+        assert_eq!((&claims["ref_protected"], &claims["pipeline_source"]), (&json!("false"), &json!("push")));
+        let of_merge_request = json!({
+            "project": "g/s/p", "audience": "a", "protected": true, "source": "merge_request_event",
+        });
+        let claims = job(of_merge_request).claims();
+        assert_eq!(claims["sub"], "project_path:g/s/p:ref_type:branch:ref:main", "as the branch that it is from");
+        assert_eq!(
+            (&claims["ref_protected"], &claims["pipeline_source"]),
+            (&json!("true"), &json!("merge_request_event"))
+        );
         let claims = job(json!({ "project": "g/p", "audience": "a", "ref": "v1", "tag": true })).claims();
         assert_eq!(claims["sub"], "project_path:g/p:ref_type:tag:ref:v1");
         for (project, audience, reference) in

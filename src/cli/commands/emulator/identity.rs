@@ -63,6 +63,9 @@ struct GitLab {
     /// The branch or tag is protected
     #[arg(long)]
     protected: bool,
+    /// What made the pipeline, as `$CI_PIPELINE_SOURCE` has it
+    #[arg(long, value_name = "NAME", default_value = "push")]
+    source: String,
     /// The environment that it deploys to
     #[arg(long, value_name = "NAME")]
     environment: Option<String>,
@@ -82,10 +85,10 @@ pub(super) async fn run(session: &Session, options: Options) -> Result<(), Failu
                 session.ui.print(&format!("export {name}={}", quoted(value)));
             }
         }
-        Issuer::Gitlab(GitLab { project, audience, reference, tag, protected, environment }) => {
+        Issuer::Gitlab(GitLab { project, audience, reference, tag, protected, source, environment }) => {
             let job = json!({
                 "project": project, "audience": audience, "ref": reference, "tag": tag, "protected": protected,
-                "environment": environment,
+                "source": source, "environment": environment,
             });
             let answer = asked(session, "/credentials/gitlab", &job).await?;
             session.ui.print(answer["token"].as_str().unwrap_or_default());
