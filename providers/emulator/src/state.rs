@@ -129,6 +129,7 @@ impl Cloud {
         let access = RegistryAccess {
             iam: iam.clone(),
             grants: grants.clone(),
+            accounts: accounts.clone(),
             projects: projects.clone(),
             repositories: repositories.clone(),
         };

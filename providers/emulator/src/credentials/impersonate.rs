@@ -50,9 +50,21 @@ impl Credentials {
             if !self.accounts.may(&caller, delegation, delegate) {
                 return Err(denied(delegation));
             }
+            self.check_enabled(delegate)?;
             caller = Arc::new(Principal::of(Member::ServiceAccount(delegate.to_owned())));
         }
-        if self.accounts.may(&caller, permission, email) { Ok(()) } else { Err(denied(permission)) }
+        if !self.accounts.may(&caller, permission, email) {
+            return Err(denied(permission));
+        }
+        self.check_enabled(email)
+    }
+
+    /// Asked last: only whoever may act as the account learns how it stands.
+    fn check_enabled(&self, email: &str) -> Result<(), Status> {
+        if self.accounts.is_disabled(email) {
+            return Err(Status::new(Code::FailedPrecondition, format!("Service account {email} is disabled.")));
+        }
+        Ok(())
     }
 
     fn generate_access_token(&self, call: &Call<'_>, email: String) -> Result<Value, Status> {

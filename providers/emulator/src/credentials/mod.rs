@@ -37,7 +37,10 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use self::{console::routes, hosts::Endpoint};
 use self::{github::Jobs, identity::Subjects, issuer::Issuers, keys::Keys, pools::Pools, users::Users};
-use crate::{gcp::iam::ServiceAccounts, iam::Iam};
+use crate::{
+    gcp::iam::ServiceAccounts,
+    iam::{Iam, Member},
+};
 
 /// All that was made to get a token by, and who signs ID tokens.
 #[derive(Debug)]
@@ -64,6 +67,11 @@ impl Credentials {
             pools: Pools::default(),
             jobs: Jobs::default(),
         }
+    }
+
+    /// Whether it is an account that is disabled now.
+    pub(crate) fn bars(&self, member: &Member) -> bool {
+        self.accounts.bars(member)
     }
 
     /// What was made by callers. Issuers keep their keys, as Google does.

@@ -54,6 +54,9 @@ impl Credentials {
                 Unproved::Signature => "Invalid JWT Signature.",
             })
         })?;
+        if self.accounts.is_disabled(email) {
+            return Err(Refusal::invalid_grant("Invalid grant: account disabled"));
+        }
         if !is_in_time(&token, now()) {
             return Err(Refusal::invalid_grant(TIMES));
         }

@@ -1,7 +1,11 @@
 //! Who may pull and push: Artifact Registry's rules, asked by the registry.
 use std::sync::Arc;
 
-use super::{artifact_registry::Repositories, iam::Grants, project::Projects};
+use super::{
+    artifact_registry::Repositories,
+    iam::{Grants, ServiceAccounts},
+    project::Projects,
+};
 use crate::{
     iam::{Iam, Principal},
     registry_access::{Access, Action, Denied},
@@ -28,6 +32,7 @@ pub(crate) fn registry_uri(location: &str, project: &str, repository: &str) -> S
 pub(crate) struct RegistryAccess {
     pub(crate) iam: Arc<Iam>,
     pub(crate) grants: Arc<Grants>,
+    pub(crate) accounts: Arc<ServiceAccounts>,
     pub(crate) projects: Arc<Projects>,
     pub(crate) repositories: Arc<Repositories>,
 }
@@ -45,6 +50,9 @@ impl Access for RegistryAccess {
             return Ok(());
         }
         let principal = self.iam.authenticate(authorization).map_err(|_| Denied::Unauthenticated)?;
+        if self.accounts.bars(principal.member()) {
+            return Err(Denied::Unauthenticated);
+        }
         match repository(&self.projects, name) {
             None if name.is_empty() => Ok(()),
             Some(repository) if self.may(&principal, action, &repository) => Ok(()),
@@ -98,12 +106,18 @@ fn refusal(action: Action, repository: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
     use super::*;
+    use crate::iam::Member;
 
     fn access() -> RegistryAccess {
         RegistryAccess {
             iam: Arc::new(Iam::new("secret".to_owned())),
             grants: Arc::default(),
+            accounts: Arc::default(),
             projects: Arc::default(),
             repositories: Arc::default(),
         }
@@ -120,6 +134,18 @@ mod tests {
         let message = "Permission \"artifactregistry.repositories.uploadArtifacts\" denied on resource \"projects/p/locations/us-central1/repositories/r\" (or it may not exist)";
         let refused = Err(Denied::Forbidden { message: message.to_owned() });
         assert_eq!(access.check(host, Some("Bearer secret"), name, Action::Push), refused);
+    }
+
+    #[test]
+    fn the_token_of_a_disabled_account_is_nobodys() {
+        let (access, host) = (access(), Some("us-central1-docker.pkg.dev"));
+        let email = "ci-bot@p.iam.gserviceaccount.com";
+        let token = access.iam.issue(Member::ServiceAccount(email.to_owned()), Duration::from_secs(60));
+        let token = format!("Bearer {token}");
+        let check = || access.check(host, Some(&token), "", Action::Pull);
+        assert_eq!(check(), Ok(()));
+        assert!(access.accounts.insert(email, json!({ "disabled": true })));
+        assert_eq!(check(), Err(Denied::Unauthenticated));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     credentials::Credentials,
-    iam::{Anonymous, Iam, Member, Principal},
+    iam::{Anonymous, Iam, Principal},
     state::Images,
 };
 
@@ -274,10 +274,7 @@ impl Face {
     fn authenticate(&self, parts: &Parts) -> Result<Arc<Principal>, Status> {
         let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let principal = self.iam.authenticate(authorization).map_err(|why| unauthenticated(why, parts))?;
-        match principal.member() {
-            Member::ServiceAccount(email) if self.accounts.is_disabled(email) => Err(disabled(parts)),
-            _ => Ok(principal),
-        }
+        if self.accounts.bars(principal.member()) { Err(disabled(parts)) } else { Ok(principal) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         policy,
         status::{Code, Status},
     },
-    iam::Principal,
+    iam::{Member, Principal},
 };
 
 #[derive(Debug, Default)]
@@ -56,12 +56,18 @@ impl ServiceAccounts {
         self.kept().made.get(email).is_some_and(|account| account["disabled"] == true)
     }
 
+    /// Its tokens are not taken, until it is enabled again:
+    /// <https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/disable>
+    pub(crate) fn bars(&self, member: &Member) -> bool {
+        matches!(member, Member::ServiceAccount(email) if self.is_disabled(email))
+    }
+
     pub(super) fn all(&self) -> Vec<Value> {
         self.kept().made.values().cloned().collect()
     }
 
     /// Whether there was none of that name.
-    pub(super) fn insert(&self, email: &str, account: Value) -> bool {
+    pub(crate) fn insert(&self, email: &str, account: Value) -> bool {
         match self.kept().made.entry(email.to_owned()) {
             Entry::Vacant(place) => {
                 place.insert(account);
@@ -144,7 +150,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::iam::Member;
 
     #[test]
     fn an_accounts_project_is_in_its_name() {

@@ -58,10 +58,11 @@ impl Owner for Gate {
 /// By one of the local cloud's tokens, or by an ID token for this service.
 fn caller(service: &Service, state: &State, authorization: Option<&str>) -> Result<Arc<Principal>, Anonymous> {
     let parts = &service.parts;
-    parts.iam.authenticate(authorization).or_else(|why| {
+    let principal = parts.iam.authenticate(authorization).or_else(|why| {
         let token = authorization.and_then(iam::token).filter(|_| why == Anonymous::Unknown).ok_or(why)?;
         parts.credentials.holder(&token, &audiences(state)).map(|member| Arc::new(Principal::of(member))).ok_or(why)
-    })
+    })?;
+    if parts.credentials.bars(principal.member()) { Err(Anonymous::Expired) } else { Ok(principal) }
 }
 
 /// The service's address, whatever tag is called, and those that it chose itself:

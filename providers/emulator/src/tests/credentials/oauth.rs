@@ -2,8 +2,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ACCOUNT, ASSERTION, OAUTH, SCOPE, answer, claims, console, file, form, now, refused, request, signed};
-use crate::tests::harness::Local;
+use super::{
+    ACCOUNT, ASSERTION, CREDENTIALS, OAUTH, SCOPE, TOKEN, answer, claims, console, file, form, now, post, refused,
+    request, signed,
+};
+use crate::tests::harness::{Local, template, url};
 
 const TIMES: &str = "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim.";
 
@@ -165,4 +168,36 @@ async fn keys_end_with_an_account_that_is_deleted_by_its_number() {
     assert_eq!(local.call(Method::DELETE, &path, None).await.0, 200);
     let refusal = exchange(&local, &signed(&key, &assertion(|_| ()))).await;
     assert_eq!(refusal, refused("invalid_grant", "Invalid grant: account not found"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disabled_account_gets_no_token_and_calls_nothing_until_it_is_enabled() {
+    let local = Local::start();
+    made(&local).await;
+    let key = file(&local, "key", json!({ "email": ACCOUNT })).await;
+    let impersonate = async |email: &str, delegates: Value| {
+        let path = format!("/v1/projects/-/serviceAccounts/{email}:generateAccessToken");
+        post(&local, CREDENTIALS, &path, TOKEN, json!({ "scope": [SCOPE], "delegates": delegates })).await.0
+    };
+    let service = local.done(local.create("hello", json!({ "template": template(&[]) })).await).await;
+    let url = url(&service["response"]).to_owned();
+    let call = async |token: &str| local.client.get(&url).bearer_auth(token).send().await.expect("an answer").status();
+    let (status, token) = exchange(&local, &signed(&key, &assertion(|_| ()))).await;
+    assert_eq!(status, 200, "{token}");
+    let token = token["access_token"].as_str().expect("a token");
+    assert_eq!(call(token).await, 403, "known, without a role");
+
+    let path = format!("/v1/projects/local/serviceAccounts/{ACCOUNT}");
+    assert_eq!(local.call(Method::POST, &format!("{path}:disable"), Some(json!({}))).await.0, 200);
+    let refusal = exchange(&local, &signed(&key, &assertion(|_| ()))).await;
+    assert_eq!(refusal, refused("invalid_grant", "Invalid grant: account disabled"));
+    let other = "other@local.iam.gserviceaccount.com";
+    assert_eq!(impersonate(ACCOUNT, json!([])).await, 400);
+    assert_eq!(impersonate(other, json!([format!("projects/-/serviceAccounts/{ACCOUNT}")])).await, 400);
+    assert_eq!(call(token).await, 401);
+
+    assert_eq!(local.call(Method::POST, &format!("{path}:enable"), Some(json!({}))).await.0, 200);
+    assert_eq!(exchange(&local, &signed(&key, &assertion(|_| ()))).await.0, 200);
+    assert_eq!(impersonate(ACCOUNT, json!([])).await, 200);
+    assert_eq!(call(token).await, 403);
 }
