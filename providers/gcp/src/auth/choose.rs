@@ -26,18 +26,18 @@ pub(super) async fn choose(surroundings: &Surroundings, asker: Asker) -> Result<
 }
 
 async fn own(surroundings: &Surroundings, asker: &Asker) -> Result<Arc<dyn Way>> {
-    if let Some(explicit) = Explicit::find(surroundings) {
+    if let Some(explicit) = Explicit::find(surroundings, &asker.cx) {
         return Ok(Arc::new(explicit));
     }
     const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
     if let Some(path) = surroundings.get(FILE) {
-        return document::open(path_in(FILE, path)?, FILE, asker);
+        return document::open(path_in(FILE, path)?, FILE, asker).await;
     }
     const KEY: &str = "GOOGLE_CLOUD_SERVICE_ACCOUNT_KEY_JSON";
     if let Some(key) = surroundings.get(KEY) {
         return match key.trim_start().starts_with('{') {
             true => document::read(key, &format!("the variable {KEY}"), asker),
-            false => document::open(path_in(KEY, key)?, KEY, asker),
+            false => document::open(path_in(KEY, key)?, KEY, asker).await,
         };
     }
     if let Some(federated) = federated::of_a_ci(surroundings, asker)? {
@@ -45,7 +45,7 @@ async fn own(surroundings: &Surroundings, asker: &Asker) -> Result<Arc<dyn Way>>
     }
     let default = surroundings.application_default();
     if let Some(path) = default.as_ref().filter(|path| path.exists()) {
-        return document::open(path, "application default credentials", asker);
+        return document::open(path, "application default credentials", asker).await;
     }
     let metadata = match Metadata::find(surroundings, asker).await? {
         Ok(metadata) => return Ok(Arc::new(metadata)),

@@ -3,11 +3,11 @@ use std::{path::Path, sync::Arc};
 
 use carrack_core::{Error, ErrorKind, Result};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::{
     asker::{Asker, is_private},
     federated::Federated,
+    file,
     impersonated::{Impersonated, account},
     key::Key,
     user::User,
@@ -22,14 +22,14 @@ pub(super) struct Document<'a> {
 }
 
 /// Reads the file that `by` names.
-pub(super) fn open(path: &Path, by: &str, asker: &Asker) -> Result<Arc<dyn Way>> {
-    let text = std::fs::read_to_string(path).map_err(|e| {
+pub(super) async fn open(path: &Path, by: &str, asker: &Asker) -> Result<Arc<dyn Way>> {
+    let text = file::read(path, &asker.cx).await?.map_err(|e| {
         let missing = e.kind() == std::io::ErrorKind::NotFound;
         let text = format!("the credentials in `{}` ({by}) cannot be read", path.display());
         let error = Error::new(ErrorKind::Unauthenticated, text).with_source(e);
         if missing { error.hint(format!("name a file that exists by {by}, or unset it")) } else { error }
     })?;
-    read(&Zeroizing::new(text), &format!("`{}` ({by})", path.display()), asker)
+    read(&text, &format!("`{}` ({by})", path.display()), asker)
 }
 
 /// Reads what a file would have.

@@ -2,12 +2,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use carrack_core::{Error, ErrorKind, Result};
+use carrack_core::{Error, ErrorKind, Result, event::Ctx};
 use carrack_http::{Identity, Token};
 use gcp_auth::TokenProvider;
 use zeroize::Zeroizing;
 
 use super::{
+    file,
     surroundings::{Surroundings, path_in},
     way::{Way, no_project, outward, to_library},
 };
@@ -29,26 +30,27 @@ pub(super) struct Explicit {
     file: bool,
     value: Zeroizing<String>,
     remedy: String,
+    cx: Ctx,
 }
 
 impl Explicit {
-    pub(super) fn find(surroundings: &Surroundings) -> Option<Self> {
+    pub(super) fn find(surroundings: &Surroundings, cx: &Ctx) -> Option<Self> {
         NAMES.iter().find_map(|&(name, file)| {
             let value = Zeroizing::new(surroundings.get(name)?.to_owned());
             let what = if file { format!("the file that {name} names") } else { format!("the token in {name}") };
             let remedy = format!("{what} is used as it is: put a fresh one there, or unset {name}");
-            Some(Self { name, file, value, remedy })
+            Some(Self { name, file, value, remedy, cx: cx.clone() })
         })
     }
 
     /// A file is read each time: whoever wrote it may keep it fresh.
-    fn read(&self) -> Result<Zeroizing<String>> {
+    async fn read(&self) -> Result<Zeroizing<String>> {
         let text = if self.file {
             let path = path_in(self.name, &self.value)?;
-            Zeroizing::new(std::fs::read_to_string(path).map_err(|e| {
+            file::read(path, &self.cx).await?.map_err(|e| {
                 let text = format!("{} names `{}`, which cannot be read", self.name, *self.value);
                 Error::new(ErrorKind::Unauthenticated, text).with_source(e)
-            })?)
+            })?
         } else {
             self.value.clone()
         };
@@ -71,7 +73,7 @@ impl std::fmt::Debug for Explicit {
 #[async_trait]
 impl TokenProvider for Explicit {
     async fn token(&self, _scopes: &[&str]) -> Result<Arc<gcp_auth::Token>, gcp_auth::Error> {
-        to_library(&self.read().map_err(outward)?, None)
+        to_library(&self.read().await.map_err(outward)?, None)
     }
     async fn project_id(&self) -> Result<Arc<str>, gcp_auth::Error> {
         Err(no_project())

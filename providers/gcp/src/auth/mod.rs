@@ -9,6 +9,7 @@
 //! | `asker` | requests for tokens, and what their refusals mean |
 //! | `document` | credential files, by their `type` |
 //! | `explicit`, `key`, `user`, `federated`, `impersonated`, `metadata`, `gcloud` | the ways |
+//! | `file` | files with secrets, read so that none keeps the program |
 //! | `subject` | the token that another cloud or CI gives, for `federated` |
 //! | `jwt` | signed and read |
 //!
@@ -18,6 +19,7 @@ mod choose;
 mod document;
 mod explicit;
 mod federated;
+mod file;
 mod gcloud;
 mod impersonated;
 mod jwt;

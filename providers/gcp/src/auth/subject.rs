@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::{
     asker::{Asker, is_private},
     document::Document,
+    file,
 };
 
 /// Where it is.
@@ -103,13 +104,13 @@ impl Subject {
         let (text, format, place) = match self {
             Self::Variable { name, value } => (value.clone(), &Format::Text, format!("the variable {name}")),
             Self::File { path, format } => {
-                let text = std::fs::read_to_string(path).map_err(|e| {
+                let text = file::read(path, &asker.cx).await?.map_err(|e| {
                     let text = format!("the federation's token file `{}` cannot be read", path.display());
                     missing(text)
                         .with_source(e)
                         .hint("whatever runs this must write it first; `carrack auth show` tries again")
                 })?;
-                (Zeroizing::new(text), format, format!("`{}`", path.display()))
+                (text, format, format!("`{}`", path.display()))
             }
             Self::Url { url, headers, format, remedy } => {
                 let mut request = Request::new(Method::GET, url);

@@ -256,3 +256,62 @@ async fn an_access_token_that_cannot_be_one_is_refused_by_every_way() {
         }
     }
 }
+
+/// The three variables that lead to a file: each way with its own.
+#[cfg(unix)]
+fn by_file(folder: &Folder, path: &str) -> [Surroundings; 3] {
+    let federation = json!({
+        "type": "external_account", "audience": "a", "subject_token_type": "t",
+        "token_url": "http://127.0.0.1:9/token", "credential_source": { "file": path },
+    });
+    const FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+    let federation = folder.write("federation.json", federation);
+    [with(&[(FILE, path)]), with(&[(FILE, &federation)]), with(&[("CARRACK_ACCESS_TOKEN_FILE", path)])]
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_has_no_end_or_is_none_is_not_read() {
+    let folder = Folder::new("endless");
+    let large = folder.write("large", "a".repeat((1 << 20) + 1));
+    for (path, why) in [
+        ("/dev/zero", "it is no regular file"),
+        (folder.0.to_str().unwrap(), "it is no regular file"),
+        (&large, "it is larger than 1 MiB"),
+    ] {
+        for surroundings in by_file(&folder, path) {
+            let (error, shown) = refused(surroundings, client(None)).await;
+            assert_eq!(error.kind().exit_code(), 20, "{shown}");
+            assert!(shown.contains("cannot be read") && shown.contains(why), "{shown}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_is_read_and_waited_for_no_longer_than_may_be() {
+    let folder = Folder::new("pipe");
+    let pipe = folder.0.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let path = pipe.to_str().unwrap().to_owned();
+    for surroundings in by_file(&folder, &path) {
+        let soon = tokio::time::Instant::now() + std::time::Duration::from_millis(100);
+        let cx = Ctx { deadline: Some(soon), ..Ctx::silent() };
+        let error = choose(surroundings.clone(), client(None)).token(&cx).await.unwrap_err();
+        assert_eq!(error.kind().exit_code(), 42, "{error}");
+        let cx = Ctx::silent();
+        let cache = choose(surroundings, client(None));
+        let interrupt = async {
+            carrack_core::poll::pause_between(&cx, std::time::Duration::from_millis(100)).await.unwrap();
+            cx.cancel.cancel();
+        };
+        let error = tokio::join!(cache.token(&cx), interrupt).0.unwrap_err();
+        assert_eq!(error.kind().exit_code(), 130, "{error}");
+        // The readers that are left behind end with the writer.
+        std::fs::write(&pipe, "left").unwrap();
+    }
+    let writing = tokio::task::spawn_blocking(move || std::fs::write(&pipe, "from-pipe\n"));
+    let (token, _) = token(with(&[("CARRACK_ACCESS_TOKEN_FILE", &path)]), client(None)).await;
+    assert_eq!(token.unwrap().value(), "from-pipe");
+    writing.await.unwrap().unwrap();
+}
