@@ -83,7 +83,7 @@ async fn a_role_on_a_service_is_for_that_service_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_deploys_acts_as_the_runtime_account() {
     let local = Local::start();
-    let token = with_roles(&local, &["roles/run.developer", "roles/artifactregistry.reader"]).await;
+    let token = with_roles(&local, &["roles/run.developer"]).await;
     let mut service = json!({ "template": template(&[]) });
     let create = format!("{PARENT}/services?serviceId=hello");
     let default = format!("{}-compute@developer.gserviceaccount.com", project::number("local"));
