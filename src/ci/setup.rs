@@ -1,7 +1,7 @@
 //! What an owner does once: a pool that trusts one repository, two accounts, and what each of them may do.
 use carrack_core::permission::{Grant, Members, Need, PermissionTable, ScopeKind, Subject, Task, Who, together};
 
-use super::{Host, Names};
+use super::{Host, Names, artifact_registry};
 
 /// For whom.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Setup<'a> {
     pub names: &'a Names,
     /// The project.
     pub project: &'a str,
-    /// Where images are: location, project and name; `None` when no registry of Google's has them.
+    /// Where images are: location, project and name; `None` when that is not in the project.
     pub images: Option<[String; 3]>,
     /// The account that the service runs as; `None` is the default one.
     pub runtime: Option<&'a str>,
@@ -143,6 +143,12 @@ impl Setup<'_> {
         (permissions, self.table.grants(&rest, members))
     }
 
+    /// The other project that this is a right in, which an owner of this one cannot give.
+    pub(super) fn elsewhere(&self, grant: &Grant) -> Option<String> {
+        let place = (grant.on.kind == ScopeKind::Repository).then(|| artifact_registry(&grant.on.name)).flatten();
+        place.map(|[_, project, _]| project).filter(|project| project != self.project)
+    }
+
     /// The role's id: letters and digits. <https://cloud.google.com/iam/docs/creating-custom-roles>
     pub(super) fn role(&self, account: Account) -> String {
         let words = self.names.pool().split('-').chain([account.name()]);
@@ -232,7 +238,11 @@ gcloud projects add-iam-policy-binding \"$project\" --condition None --quiet \\
             permissions = permissions.join(","),
         );
         for grant in &grants {
-            text += &format!("{} --quiet >/dev/null\n", grant.command.replace(NUMBER, "$number"));
+            let command = grant.command.replace(NUMBER, "$number");
+            text += &match setup.elsewhere(grant) {
+                Some(other) => format!("# If the image is not public, an owner of {other} runs:\n# {command}\n"),
+                None => format!("{command} --quiet >/dev/null\n"),
+            };
         }
     }
     text + &format!(

@@ -118,7 +118,14 @@ resource \"google_project_iam_member\" \"carrack_{name}\" {{
 "
     );
     for (number, grant) in grants.iter().enumerate() {
-        text += &binding(setup, account, grant, number + 1);
+        let one = binding(setup, account, grant, number + 1);
+        text += &match setup.elsewhere(grant) {
+            Some(other) => {
+                let lines: String = one.trim_end().lines().map(|line| format!("# {line}\n")).collect();
+                format!("# If the image is not public, an owner of {other} applies:\n{lines}\n")
+            }
+            None => one,
+        };
     }
     text
 }

@@ -230,6 +230,20 @@ fn the_set_up_gives_what_the_file_needs() {
 }
 
 #[test]
+fn what_is_of_another_project_is_left_to_its_owner() {
+    let image = "[image]\nref = \"us-docker.pkg.dev/cloudrun/container/hello:latest\"\n";
+    let dir = folder(&format!("{image}{TARGET}"));
+    let text = printed(dir.path(), &["setup", "github", "--repository", "me/shop"]);
+    assert!(!text.contains("repositories create"), "{text}");
+    let of_other: Vec<_> = text.lines().filter(|line| line.contains("--project cloudrun")).collect();
+    assert!(!of_other.is_empty() && of_other.iter().all(|line| line.starts_with("# gcloud artifacts ")), "{text}");
+    let text = printed(dir.path(), &["setup", "github", "--repository", "me/shop", "--as", "terraform"]);
+    assert!(!text.contains("\"google_artifact_registry_repository\""), "{text}");
+    let of_other: Vec<_> = text.lines().filter(|line| line.contains("cloudrun")).collect();
+    assert!(!of_other.is_empty() && of_other.iter().all(|line| line.starts_with('#')), "{text}");
+}
+
+#[test]
 fn what_cannot_be_a_pipeline_is_refused() {
     let no_target = folder(BUILD);
     assert_snapshot!(snapshot(&mut ci(no_target.path(), &["init", "github"]), &[]), @"

@@ -188,7 +188,13 @@ fn setup(session: &mut Session, options: &SetUp) -> Result<u8, Failure> {
         issuer,
         names: &Names::new(&options.name, &target.project)?,
         project: &target.project,
-        images: spec.workload.main.image.as_ref().and_then(|image| ci::artifact_registry(&image.0)),
+        images: spec
+            .workload
+            .main
+            .image
+            .as_ref()
+            .and_then(|image| ci::artifact_registry(&image.0))
+            .filter(|[_, project, _]| *project == target.project),
         runtime: spec.workload.service_account.as_deref(),
         plan: ci::needs(&*table, &[Task::Push, Task::Plan], &plans),
         deploy: ci::needs(&*table, &[Task::First, Task::Change], &deploys),
