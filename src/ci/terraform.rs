@@ -142,7 +142,9 @@ fn binding(setup: &Setup<'_>, account: Account, grant: &Grant, number: usize) ->
             ("google_project_iam_member", vec![("project", setup.project.to_owned())])
         }
         ScopeKind::ServiceAccount => {
-            let id = format!("projects/{}/serviceAccounts/{}", setup.project, numbered(&grant.on.name));
+            // An account may be another project's; `-` stands for the one that its address names.
+            // <https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/setIamPolicy>
+            let id = format!("projects/-/serviceAccounts/{}", numbered(&grant.on.name));
             ("google_service_account_iam_member", vec![("service_account_id", id)])
         }
         ScopeKind::Repository => {

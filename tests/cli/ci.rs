@@ -241,6 +241,11 @@ fn what_is_of_another_project_is_left_to_its_owner() {
     assert!(!text.contains("\"google_artifact_registry_repository\""), "{text}");
     let of_other: Vec<_> = text.lines().filter(|line| line.contains("cloudrun")).collect();
     assert!(!of_other.is_empty() && of_other.iter().all(|line| line.starts_with('#')), "{text}");
+
+    let dir = folder(&format!("{BUILD}{TARGET}service_account = \"run@other-project.iam.gserviceaccount.com\"\n"));
+    let text = printed(dir.path(), &["setup", "github", "--repository", "me/shop", "--as", "terraform"]);
+    let id = "service_account_id = \"projects/-/serviceAccounts/run@other-project.iam.gserviceaccount.com\"";
+    assert!(text.contains(id), "{text}");
 }
 
 #[test]
