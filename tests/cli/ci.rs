@@ -259,6 +259,8 @@ fn what_cannot_be_a_pipeline_is_refused() {
       help: or deploy to the local cloud, with no account: `carrack deploy --local`
     ");
     let dir = folder(TARGET);
+    fs::create_dir(dir.path().join("it's ${{ x }}")).unwrap();
+    fs::copy(dir.path().join("carrack.toml"), dir.path().join("it's ${{ x }}/carrack.toml")).unwrap();
     let refused = |arguments: &[&str]| {
         let output = ci(dir.path(), arguments).output().unwrap();
         let text = shown(&output, &[]);
@@ -270,6 +272,7 @@ fn what_cannot_be_a_pipeline_is_refused() {
         refused(&["init", "github", "--branch", "a b"]),
         refused(&["init", "github", "--provider", "github"]),
         refused(&["init", "github", "--print", "-f", dir.path().join("carrack.toml").to_str().unwrap()]),
+        refused(&["init", "github", "--print", "-f", "it's ${{ x }}/carrack.toml"]),
         refused(&["setup", "github", "--repository", "shop"]),
         refused(&["setup", "gitlab", "--repository", "g/shop", "--issuer", "http://git.example"]),
         refused(&["setup", "github", "--repository", "me/sh'op"]),
@@ -279,6 +282,7 @@ fn what_cannot_be_a_pipeline_is_refused() {
     `a b` is no name of a branch that a pipeline can have
     --provider: invalid federation provider `github`; write "projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER"
     a pipeline runs elsewhere, where this path does not lead to the file
+    a pipeline would read this path as something else
     `shop` is no repository
     `http://git.example` is no address that signs tokens
     `me/sh'op` is no repository

@@ -226,6 +226,11 @@ fn flags(file: &Path, target: &str) -> Result<String, Error> {
         .hint("run it at the repository's root, and name the file from there: `-f shop/carrack.toml`"));
     }
     let text = file.to_string_lossy();
+    // GitHub fills `${{ … }}` in before a shell sees its quotes.
+    if text.contains("${{") || text.contains(char::is_control) {
+        return Err(Error::new(ErrorKind::Usage, "a pipeline would read this path as something else")
+            .hint("name the folder without `${{` and without control characters"));
+    }
     let file = if text == "carrack.toml" { String::new() } else { format!(" -f {}", quoted(&text)) };
     Ok(format!("{file} --to {target}"))
 }
