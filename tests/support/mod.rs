@@ -91,9 +91,9 @@ pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
 }
 
 /// Where the next local cloud writes its exchanges for `tests/conformance/referee`, when CARRACK_TEST_RECORD names a folder.
-fn recording(arguments: &[&str]) -> Option<String> {
+fn recording() -> Option<String> {
     static COUNT: AtomicUsize = AtomicUsize::new(1);
-    let folder = std::env::var_os("CARRACK_TEST_RECORD").filter(|_| !arguments.contains(&"--record"))?;
+    let folder = std::env::var_os("CARRACK_TEST_RECORD")?;
     let program = std::env::args().next().unwrap();
     let program = Path::new(&program).file_stem().unwrap().to_string_lossy().into_owned();
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -126,13 +126,11 @@ impl LocalCloud {
         let containers = CONTAINERS.blocking_read();
         let dir = tempfile::tempdir().unwrap();
         let mut command = carrack(dir.path());
-        command
-            .args(["emulator", "start", "--foreground"])
-            .args(arguments)
-            .args(recording(arguments))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.args(["emulator", "start", "--foreground"]).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
         change(&mut command, dir.path());
+        if !command.get_args().any(|argument| argument == "--record") {
+            command.args(recording());
+        }
         let mut child = command.spawn().unwrap();
         let file = dir.path().join("emulator.json");
         let end = Instant::now() + Duration::from_secs(20);
