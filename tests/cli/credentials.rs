@@ -71,7 +71,7 @@ fn make_pool(cloud: &LocalCloud) -> String {
     let project = cloud.call(Method::GET, "https://cloudresourcemanager.googleapis.com/v1/projects/local", None);
     let number = project["projectNumber"].as_str().unwrap().to_owned();
     let base = "https://iam.googleapis.com/v1/projects/local/locations/global/workloadIdentityPools";
-    cloud.call(Method::POST, &format!("{base}?workloadIdentityPoolId=ci-pool"), Some(&json!({})));
+    cloud.call(Method::POST, &format!("{base}?workloadIdentityPoolId=ci-pool"), Some(&json!({ "displayName": "CI" })));
     for (name, issuer, claim) in [
         ("github", "https://token.actions.githubusercontent.com", "repository"),
         ("gitlab", "https://gitlab.com", "project_path"),

@@ -90,7 +90,7 @@ OPERATIONS = ("GoogleLongrunningOperation", "Operation")
 # What is made, or put in another's place, is sent.
 NEEDS_BODY = re.compile(r".*\.(create|add|replace|set|testIam)[A-Za-z]*")
 # Of the faults that the local cloud has.
-FAULT = re.compile(r"[45][0-9]{2}|reset(-after)?|stall(-after)?|truncate|conflict|failed-operation|expired-token")
+FAULT = re.compile(r"[45][0-9]{2}|reset(-after)?|stall(-after)?|truncate|conflict|failed-operation|expired-token|corrupt(-request)?")
 REGISTRIES = re.compile(r"([a-z0-9-]+\.)*(pkg\.dev|gcr\.io)")
 # By a loopback name it has the paths of the distribution specification.
 REGISTRY_PATH = re.compile(r"/v2/?|/v2/_catalog|/v2/.+/(manifests|blobs|tags|referrers)/.*")
