@@ -33,6 +33,16 @@ fn walk(cloud: &LocalCloud, file: &Path, task: &str, script: Script<'_>) {
     ok(run(cloud, &token(cloud, &all), file, script));
 }
 
+/// An owner deployed it; since then its settings and its image are others.
+fn deployed_and_changed(cloud: &LocalCloud) -> PathBuf {
+    let text = |say: &str| built("shop", &format!("[env]\nSAY = \"{say}\"\n{TARGET}{ACCOUNT}"));
+    let file = folder(&cloud.dir().join("app"), &text("one"));
+    ok(owner(cloud).arg("deploy").arg("-f").arg(&file).output().unwrap());
+    fs::write(&file, text("two")).unwrap();
+    another_image(&file);
+    file
+}
+
 #[test]
 fn the_first_deploy() {
     let cloud = LocalCloud::start();
@@ -59,16 +69,12 @@ fn a_refused_deploy_has_changed_nothing() {
 #[test]
 fn a_change_of_settings_and_then_what_looks_and_what_removes() {
     let cloud = LocalCloud::start();
-    let dir = cloud.dir().join("app");
-    let text = |say: &str| built("shop", &format!("[env]\nSAY = \"{say}\"\n{TARGET}{ACCOUNT}"));
-    let file = folder(&dir, &text("one"));
-    ok(owner(&cloud).arg("deploy").arg("-f").arg(&file).output().unwrap());
-    fs::write(&file, text("two")).unwrap();
-    another_image(&file);
+    let file = deployed_and_changed(&cloud);
     walk(&cloud, &file, "plan", &[&["plan"]]);
     walk(&cloud, &file, "change", &[&["deploy"]]);
     // It is public, and shall not be any more.
-    fs::write(&file, text("two").replace("public = true", "public = false")).unwrap();
+    let text = fs::read_to_string(&file).unwrap().replace("another image", "the image");
+    fs::write(&file, text.replace("public = true", "public = false")).unwrap();
     another_image(&file);
     let mut all = printed(&cloud, &file, "change", false);
     let output = run(&cloud, &token(&cloud, &all), &file, &[&["deploy"]]);
@@ -129,12 +135,7 @@ fn a_push_and_its_repository() {
 #[test]
 fn a_pipeline() {
     let cloud = LocalCloud::start();
-    let dir = cloud.dir().join("app");
-    let text = |say: &str| built("shop", &format!("[env]\nSAY = \"{say}\"\n{TARGET}{ACCOUNT}"));
-    let file = folder(&dir, &text("one"));
-    ok(owner(&cloud).arg("deploy").arg("-f").arg(&file).output().unwrap());
-    fs::write(&file, text("two")).unwrap();
-    another_image(&file);
+    let file = deployed_and_changed(&cloud);
     walk(&cloud, &file, "ci", &[&["push"], &["plan", "--out", "plan.json"], &["deploy", "--plan", "plan.json"]]);
 }
 
