@@ -94,3 +94,18 @@ async fn a_payload_gone_astray_is_in_no_line_and_no_list() {
     assert_eq!((text.lines().count(), text.matches("\"status\":200").count()), (14, 3), "{text}");
     assert!(!text.contains(secret) && !list.contains(secret), "{text}{list}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_refused_caller_sent_is_in_its_line() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("calls");
+    let local = start(&path);
+    let url = format!("{}{PARENT}/services?serviceId=x", local.running.addresses().google);
+    let refused = local.client.post(&url).bearer_auth("nobody").json(&public(&[])).send().await.expect("an answer");
+    assert_eq!(refused.status(), 401);
+    let broken = local.client.post(&url).body("{").send().await.expect("an answer");
+    assert_eq!(broken.status(), 401, "who it is comes first");
+    let lines = lines(&path);
+    assert_eq!((&lines[0]["request"], &lines[0]["status"]), (&public(&[]), &json!(401)));
+    assert_eq!(lines[1]["request_unread"], "no JSON");
+}
