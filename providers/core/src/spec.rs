@@ -75,10 +75,50 @@ pub struct ServiceSpec {
     pub workload: WorkloadSpec,
     /// The port that the main container listens on.
     pub port: Option<u16>,
+    /// What the main container speaks on its port.
+    pub protocol: Option<Protocol>,
     /// How many instances, and how many requests each takes.
     pub scaling: Scaling,
     /// Whether anyone may call it.
     pub public: Option<bool>,
+    /// Whether callers are checked at all: without the check it is open whatever the access policy says.
+    pub invoker_check: Option<bool>,
+    /// From which networks it is reached.
+    pub ingress: Option<Ingress>,
+    /// How long a request may take; whole seconds.
+    pub timeout: Option<Duration>,
+    /// Whether a caller's requests go to the same instance where that can be.
+    pub session_affinity: Option<bool>,
+    /// Text for people.
+    pub description: Option<String>,
+    /// Whether it answers at the name that the cloud gives it.
+    pub default_url: Option<bool>,
+    /// More audiences that callers' ID tokens may be for.
+    pub audiences: Option<Vec<String>>,
+}
+
+/// What is spoken between the cloud and a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 without TLS, also for gRPC.
+    H2c,
+}
+
+/// From where a service is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ingress {
+    /// From everywhere.
+    All,
+    /// From the project's own networks.
+    Internal,
+    /// From those, and through a load balancer.
+    InternalAndLoadBalancer,
+    /// From nowhere.
+    None,
 }
 
 /// What services and jobs share.
@@ -86,10 +126,79 @@ pub struct ServiceSpec {
 pub struct WorkloadSpec {
     /// The container that gets the requests.
     pub main: ContainerSpec,
+    /// Containers beside it, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sidecars: BTreeMap<String, ContainerSpec>,
+    /// What containers can mount, by name. Mounted secrets are no part of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, Volume>,
     /// The account that the container runs as.
     pub service_account: Option<String>,
     /// Labels of the service.
     pub labels: BTreeMap<String, String>,
+    /// Annotations of the service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// How the cloud isolates containers: its own word.
+    pub execution_environment: Option<String>,
+    /// The way into a private network.
+    pub network: Network,
+    /// Cloud SQL instances, reached through sockets below `/cloudsql`.
+    pub cloud_sql: Option<Vec<String>>,
+}
+
+/// The way of outgoing requests.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// A connector, by its name; in place of a network.
+    pub connector: Option<String>,
+    /// The network that instances are part of.
+    pub network: Option<String>,
+    /// Its subnet.
+    pub subnet: Option<String>,
+    /// Network tags of the instances.
+    pub tags: Option<Vec<String>>,
+    /// What goes that way.
+    pub egress: Option<Egress>,
+}
+
+/// Which outgoing requests take the way into a private network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Egress {
+    /// Those to private addresses.
+    PrivateRanges,
+    /// All.
+    All,
+}
+
+/// What containers can mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Volume {
+    /// In memory, gone with the instance, shared by its containers.
+    Memory {
+        /// At the most; `None` is the cloud's own limit.
+        size: Option<Mebibytes>,
+    },
+    /// A bucket's objects as files.
+    Bucket {
+        /// Its name.
+        name: String,
+        /// Whether files can only be read.
+        read_only: bool,
+        /// Options of the mount, as the cloud writes them.
+        options: Vec<String>,
+    },
+    /// A folder of an NFS server.
+    Nfs {
+        /// Its host.
+        server: String,
+        /// The folder.
+        path: String,
+        /// Whether files can only be read.
+        read_only: bool,
+    },
 }
 
 /// One container.
@@ -106,6 +215,17 @@ pub struct ContainerSpec {
     /// Secrets as files, by the file's absolute path. A folder shows one secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub mounts: BTreeMap<String, SecretRef>,
+    /// Where volumes are mounted: an absolute path by the volume's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: BTreeMap<String, String>,
+    /// The folder that it starts in.
+    pub working_dir: Option<String>,
+    /// The containers that have to be up before it starts, by their names.
+    pub depends_on: Option<Vec<String>>,
+    /// Whether it has its CPU also between requests.
+    pub cpu_always: Option<bool>,
+    /// Whether it gets more CPU while it starts.
+    pub startup_boost: Option<bool>,
     /// CPU limit.
     pub cpu: Option<MilliCpu>,
     /// Memory limit.
@@ -121,6 +241,8 @@ pub struct Probes {
     pub startup: Option<Probe>,
     /// When it fails the container is restarted.
     pub liveness: Option<Probe>,
+    /// While it fails the instance gets no request.
+    pub readiness: Option<Probe>,
 }
 
 /// One health check.
@@ -226,6 +348,8 @@ pub struct Scaling {
     pub max: Option<u32>,
     /// Requests that one instance takes at the same time.
     pub concurrency: Option<u32>,
+    /// This many instances, whatever the traffic: takes the place of `min` and `max`.
+    pub instances: Option<u32>,
 }
 
 /// The value of an environment variable.

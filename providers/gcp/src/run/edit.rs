@@ -306,20 +306,23 @@ mod tests {
                 mounts,
                 cpu: cpu.map(MilliCpu),
                 memory: memory.map(Mebibytes),
-                probes: Probes { startup, liveness },
+                probes: Probes { startup, liveness, ..Probes::default() },
+                ..ContainerSpec::default()
             });
         let scaling = (of(0_u32..9), of(1_u32..9), of(1_u32..9)).prop_map(|(min, max, concurrency)| Scaling {
             min,
             max,
             concurrency,
+            ..Scaling::default()
         });
         let labels = btree_map("[a-c]", "[a-z]{0,3}", 0..3);
         (container, scaling, labels, of(1_u16..9000), of(any::<bool>()), of("[a-z]{1,5}")).prop_map(
             |(main, scaling, labels, port, public, service_account)| ServiceSpec {
-                workload: WorkloadSpec { main, service_account, labels },
+                workload: WorkloadSpec { main, service_account, labels, ..WorkloadSpec::default() },
                 port,
                 scaling,
                 public,
+                ..ServiceSpec::default()
             },
         )
     }

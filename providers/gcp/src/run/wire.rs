@@ -302,6 +302,7 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
             min: Some(template.scaling.min_instance_count.unwrap_or(0)),
             max: template.scaling.max_instance_count,
             concurrency: template.max_instance_request_concurrency,
+            ..Scaling::default()
         },
         workload: WorkloadSpec {
             service_account: template.service_account,
@@ -317,9 +318,13 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
                 probes: Probes {
                     startup: main.startup_probe.and_then(|probe| probe.neutral(own_port)),
                     liveness: main.liveness_probe.and_then(|probe| probe.neutral(own_port)),
+                    ..Probes::default()
                 },
+                ..ContainerSpec::default()
             },
+            ..WorkloadSpec::default()
         },
+        ..ServiceSpec::default()
     })
 }
 
