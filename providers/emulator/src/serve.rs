@@ -30,6 +30,8 @@ pub struct Options {
     pub token: String,
     /// How much longer every call takes.
     pub latency: Duration,
+    /// How long an instance without a request stays.
+    pub instance_idle: Duration,
     /// A new file that every exchange is written to, without tokens and secrets.
     pub record: Option<PathBuf>,
 }
@@ -48,7 +50,8 @@ impl std::fmt::Debug for Options {
 
 /// Opens all faces. A machine that can run no container gets a local cloud all the same: a deploy then fails its revision.
 pub async fn serve(options: Options) -> Result<Running, ServeError> {
-    let Options { state_dir, runtime, engines, port, idle, launcher, instance, token, latency, record } = options;
+    let Options { state_dir, runtime, engines, port, idle, launcher, instance, token, latency, instance_idle, record } =
+        options;
     let recorder = match record {
         Some(path) => Some(Recorder::create(&path).map_err(|source| ServeError::Record { path, source })?),
         None => None,
@@ -58,5 +61,9 @@ pub async fn serve(options: Options) -> Result<Running, ServeError> {
     let runtime = runtime::choose(runtime, &containers, &launcher, &instance, &engines)
         .await
         .map_err(|why| Arc::from(why.to_string()));
-    server::start(Ingredients { images: Arc::new(registry), runtime, token, latency, recorder }, port, idle)
+    server::start(
+        Ingredients { images: Arc::new(registry), runtime, token, latency, instance_idle, recorder },
+        port,
+        idle,
+    )
 }

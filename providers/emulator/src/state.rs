@@ -79,6 +79,8 @@ pub(crate) struct Ingredients {
     pub(crate) token: String,
     /// Of every call.
     pub(crate) latency: Duration,
+    /// How long an instance without a request stays.
+    pub(crate) instance_idle: Duration,
     pub(crate) recorder: Option<Recorder>,
 }
 
@@ -103,7 +105,7 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn new(ingredients: Ingredients, addresses: Addresses) -> serde_json::Result<Self> {
-        let Ingredients { images, runtime, token, latency, recorder } = ingredients;
+        let Ingredients { images, runtime, token, latency, instance_idle, recorder } = ingredients;
         let iam = Arc::new(Iam::new(token));
         let grants = Arc::new(Grants::default());
         let accounts = Arc::new(ServiceAccounts::new(grants.clone()));
@@ -125,6 +127,7 @@ impl Cloud {
             projects: projects.clone(),
             repositories: repositories.clone(),
             secrets: secrets.clone(),
+            instance_idle,
         };
         let access = RegistryAccess {
             iam: iam.clone(),

@@ -92,6 +92,11 @@ struct Start {
     /// Let every call take this much longer (`50ms`)
     #[arg(long, value_name = "DURATION", value_parser = crate::cli::settings::duration)]
     latency: Option<Duration>,
+    /// Let an instance stay this long without a request
+    ///
+    /// Without it, 15 minutes.
+    #[arg(long, value_name = "DURATION", value_parser = crate::cli::settings::duration)]
+    instance_idle: Option<Duration>,
     /// Write every exchange to this new file, a line of JSON each, without tokens and the values of secrets
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     record: Option<PathBuf>,
@@ -157,12 +162,17 @@ impl Start {
             runtime.map(|runtime| format!("--runtime={}", runtime.get_name())),
             self.idle.map(|idle| format!("--idle={}s", idle.as_secs())),
             self.latency.map(|latency| format!("--latency={}ms", latency.as_millis())),
+            self.instance_idle.map(|idle| format!("{INSTANCE_IDLE_FLAG}{}ms", idle.as_millis())),
         ]
         .into_iter()
         .flatten()
         .collect()
     }
 }
+
+/// Idle instances may be kept this long: <https://cloud.google.com/run/docs/about-instance-autoscaling#idle-instances>
+const INSTANCE_IDLE: Duration = Duration::from_secs(15 * 60);
+const INSTANCE_IDLE_FLAG: &str = "--instance-idle=";
 
 /// Without use, if nothing else is asked for.
 const IDLE: Duration = Duration::from_secs(60 * 60);
@@ -196,7 +206,9 @@ fn other_than_asked(start: &Start, state: &State) -> Result<(), Error> {
     let same_port = start.port.is_none_or(|port| state.addresses.google.ends_with(&format!(":{port}")));
     let same_latency = start.latency.is_none_or(|latency| u128::from(state.latency_ms) == latency.as_millis());
     let same_record = start.record.is_none() || start.record == state.record;
-    if same_runtime && same_port && same_latency && same_record {
+    let idle = start.instance_idle.map(|idle| format!("{INSTANCE_IDLE_FLAG}{}ms", idle.as_millis()));
+    let same_idle = idle.is_none_or(|idle| state.asked.contains(&idle));
+    if same_runtime && same_port && same_latency && same_idle && same_record {
         return Ok(());
     }
     let runs = state.runtime.as_deref().unwrap_or("none");
@@ -228,6 +240,7 @@ async fn foreground(session: &Session, start: Start) -> Result<(), Failure> {
         instance: instance.clone(),
         token: token.clone(),
         latency,
+        instance_idle: start.instance_idle.unwrap_or(INSTANCE_IDLE),
         record: start.record.clone(),
     })
     .await

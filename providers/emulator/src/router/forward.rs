@@ -14,7 +14,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 
 use super::{
-    backend::{InFlight, Serving},
+    affinity,
+    backend::{InFlight, Lease, NoInstance, Serving},
     body::{Lent, Tracked, incoming},
     headers, pages,
     routes::{Admission, Entry, NoRoute, Owner, Routes, Served},
@@ -40,7 +41,8 @@ struct Held {
     context: Arc<Context>,
     served: Served,
     begun: Instant,
-    _flight: Option<InFlight>,
+    flight: Option<InFlight>,
+    lease: Option<Lease>,
     _use: Use,
 }
 
@@ -66,13 +68,15 @@ pub(super) async fn handle(context: Arc<Context>, mut request: Request<Incoming>
     let mut held = Held {
         served: describe(&mut request, peer),
         begun: Instant::now(),
-        _flight: None,
+        flight: None,
+        lease: None,
         _use: context.activity.begin(),
         context: context.clone(),
     };
     let (authorization, header) = headers::authorization(request.headers());
+    let inside = headers::from_inside(request.headers_mut());
     let path = request.uri().path().to_owned();
-    match context.owner.admit(&context.entry, authorization.as_deref()) {
+    match context.owner.admit(&context.entry, authorization.as_deref(), inside) {
         Admission::Admitted { hide_token: false } => {}
         Admission::Admitted { hide_token: true } => {
             match authorization.as_deref().and_then(headers::unsigned) {
@@ -93,8 +97,9 @@ pub(super) async fn handle(context: Arc<Context>, mut request: Request<Incoming>
     };
     let backend = flight.backend().clone();
     held.served.backend = Some(backend.name.clone());
-    held._flight = Some(flight);
+    held.flight = Some(flight);
     let timeout = backend.settings.timeout;
+    let preferred = backend.settings.affinity.then(|| affinity::asked(request.headers(), &backend.name)).flatten();
     headers::add_forwarded(request.headers_mut(), peer.ip());
     let client_upgrade = upgrade_of(&mut request, backend.settings.http2);
     headers::remove_hop_by_hop(request.headers_mut());
@@ -104,19 +109,27 @@ pub(super) async fn handle(context: Arc<Context>, mut request: Request<Incoming>
         body: Lent::new(incoming(body)),
         upgrade: client_upgrade.as_ref().map(|(protocol, _)| protocol.clone()),
     };
-    match tokio::time::timeout(timeout, outgoing.send(&backend)).await {
+    match tokio::time::timeout(timeout, outgoing.send(&backend, preferred)).await {
         Err(_) => held.answer(
             pages::timeout(),
             Some("The request has been terminated because it has reached the maximum request timeout.".to_owned()),
         ),
-        Ok(Err(Failed::NoInstance(text))) => held.answer(pages::unavailable(), Some(text)),
+        Ok(Err(Failed::NoInstance(NoInstance::Unavailable(text)))) => held.answer(pages::unavailable(), Some(text)),
+        Ok(Err(Failed::NoInstance(NoInstance::Full))) => held.answer(
+            pages::full(),
+            Some("The request was aborted because there was no available instance.".to_owned()),
+        ),
         Ok(Err(Failed::Broken(text))) => held.answer(
             pages::broken(),
             Some(format!(
                 "The request failed because either the HTTP response was malformed or connection to the instance had an error. {text}"
             )),
         ),
-        Ok(Ok(response)) => {
+        Ok(Ok((mut response, lease))) => {
+            if backend.settings.affinity && preferred != Some(lease.id) {
+                affinity::give(response.headers_mut(), &backend.name, lease.id);
+            }
+            held.lease = Some(lease);
             let left = timeout.saturating_sub(held.begun.elapsed());
             finish(held, response, client_upgrade, left)
         }
@@ -130,29 +143,36 @@ struct Outgoing {
 }
 
 enum Failed {
-    NoInstance(String),
+    NoInstance(NoInstance),
     Broken(String),
 }
 
 impl Outgoing {
-    async fn send(self, backend: &Arc<super::Backend>) -> Result<Response<Incoming>, Failed> {
+    async fn send(
+        self,
+        backend: &Arc<super::Backend>,
+        preferred: Option<u64>,
+    ) -> Result<(Response<Incoming>, Lease), Failed> {
         let mut instances = 1;
         let mut refused_since = None;
+        let mut lease = backend.lease(preferred).await.map_err(Failed::NoInstance)?;
         loop {
-            let serving = backend.serving().await.map_err(Failed::NoInstance)?;
-            let request = self.request(&serving).map_err(|error| Failed::Broken(error.to_string()))?;
-            match serving.client.request(request).await {
-                Ok(response) => return Ok(response),
+            let request = self.request(&lease.serving).map_err(|error| Failed::Broken(error.to_string()))?;
+            match lease.serving.client.request(request).await {
+                Ok(response) => return Ok((response, lease)),
                 Err(error) if error.is_connect() && self.body.is_untouched() => {
                     let since: &mut Instant = refused_since.get_or_insert_with(Instant::now);
                     if instances == INSTANCES || since.elapsed() > PATIENCE {
                         return Err(Failed::Broken(chain(&error)));
                     }
                     // A program that crashed refuses connections some time before the runtime knows of its end.
+                    let serving = lease.serving.clone();
                     tokio::select! {
                         () = serving.exited() => {
                             instances += 1;
                             refused_since = None;
+                            drop(lease);
+                            lease = backend.lease(preferred).await.map_err(Failed::NoInstance)?;
                         }
                         () = tokio::time::sleep(BETWEEN_CONNECTS) => {}
                     }

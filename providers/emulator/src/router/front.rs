@@ -63,7 +63,7 @@ mod tests {
     struct Nobody;
 
     impl Owner for Nobody {
-        fn admit(&self, _: &Entry, _: Option<&str>) -> Admission {
+        fn admit(&self, _: &Entry, _: Option<&str>, _: bool) -> Admission {
             Admission::NotFound
         }
 

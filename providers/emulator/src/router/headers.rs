@@ -31,6 +31,14 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     (asked && !protocol.as_bytes().eq_ignore_ascii_case(b"h2c")).then(|| protocol.clone())
 }
 
+/// Says that a request comes from inside the project's networks, which on one machine nothing else tells.
+const NETWORK: HeaderName = HeaderName::from_static("x-carrack-network");
+
+/// It is the local cloud's own, and no container sees it.
+pub(super) fn from_inside(headers: &mut HeaderMap) -> bool {
+    headers.remove(NETWORK).is_some_and(|network| network == "internal")
+}
+
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)

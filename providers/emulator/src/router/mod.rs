@@ -1,6 +1,7 @@
 //! One port a service and one a tag; requests go to the backends by their share.
 //!
 //! A backend counts its requests under the same lock that stops it when unrouted, so a switch loses none.
+mod affinity;
 pub(crate) mod backend;
 mod body;
 mod client;
@@ -12,7 +13,7 @@ pub(crate) mod ports;
 pub(crate) mod routes;
 
 pub(crate) use self::{
-    backend::{Backend, Start, Started},
+    backend::{Backend, Bounds, Start, Started, Why},
     body::incoming,
     front::Front,
     routes::{Admission, Entry, Owner, Routes, Served, Share},

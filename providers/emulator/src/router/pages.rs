@@ -55,6 +55,11 @@ pub(super) fn unavailable() -> Response<Body> {
     plain(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable")
 }
 
+/// <https://cloud.google.com/run/docs/troubleshooting#429>
+pub(super) fn full() -> Response<Body> {
+    plain(StatusCode::TOO_MANY_REQUESTS, "Rate exceeded.")
+}
+
 /// The instance broke the connection: <https://cloud.google.com/run/docs/troubleshooting#malformed-response-or-connection-error>
 pub(super) fn broken() -> Response<Body> {
     plain(

@@ -59,7 +59,8 @@ pub(crate) struct Served {
 
 /// The cloud's side of a service's front.
 pub(crate) trait Owner: fmt::Debug + Send + Sync {
-    fn admit(&self, entry: &Entry, authorization: Option<&str>) -> Admission;
+    /// `inside` says that the caller is in one of the project's networks.
+    fn admit(&self, entry: &Entry, authorization: Option<&str>, inside: bool) -> Admission;
     fn served(&self, served: Served);
 }
 

@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,9 @@ struct Container {
     waiting: Arc<watch::Sender<usize>>,
     output: mpsc::Sender<Line>,
     exit: CancellationToken,
+    id: Arc<str>,
+    /// `/health` fails.
+    sick: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -118,6 +121,8 @@ impl Runtime for FakeRuntime {
             waiting: self.waiting.clone(),
             output: launch.output.clone(),
             exit: CancellationToken::new(),
+            id: launch.id.as_str().into(),
+            sick: Arc::default(),
         };
         let running = self.running.clone();
         running.fetch_add(1, Ordering::SeqCst);
@@ -231,6 +236,20 @@ async fn answer(State(container): State<Container>, uri: Uri, headers: HeaderMap
             container.exit.cancel();
             std::future::pending::<()>().await;
             String::new()
+        }
+        "/who" => container.id.to_string(),
+        "/sicken" => {
+            container.sick.store(true, Ordering::SeqCst);
+            String::new()
+        }
+        "/heal" => {
+            container.sick.store(false, Ordering::SeqCst);
+            String::new()
+        }
+        "/health" if container.sick.load(Ordering::SeqCst) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return response;
         }
         "/echo" => return Response::new(request.into_body()),
         "/upgrade" => return upgrade(request),

@@ -30,12 +30,22 @@ impl Local {
     }
 
     pub(super) fn recorded(recorder: Option<Recorder>) -> Self {
+        Self::with(recorder, Duration::from_secs(900))
+    }
+
+    /// Instances without a request stay this long.
+    pub(super) fn idle(instance_idle: Duration) -> Self {
+        Self::with(None, instance_idle)
+    }
+
+    fn with(recorder: Option<Recorder>, instance_idle: Duration) -> Self {
         let runtime = Arc::new(FakeRuntime::default());
         let ingredients = Ingredients {
             images: Arc::new(FakeImages),
             runtime: Ok(runtime.clone()),
             token: TOKEN.to_owned(),
             latency: Duration::ZERO,
+            instance_idle,
             recorder,
         };
         Self::of(ingredients, runtime)

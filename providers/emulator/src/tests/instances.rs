@@ -67,6 +67,7 @@ impl Real {
             runtime: Ok(bench.runtime.clone()),
             token: TOKEN.to_owned(),
             latency: Duration::ZERO,
+            instance_idle: Duration::from_secs(900),
             recorder: None,
         };
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();

@@ -17,6 +17,7 @@ mod races;
 mod recording;
 mod refusals;
 mod routing;
+mod scaling;
 mod secrets;
 mod serving;
 mod traffic;

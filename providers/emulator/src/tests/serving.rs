@@ -18,6 +18,7 @@ fn options(dir: &std::path::Path) -> Options {
         instance: "test".to_owned(),
         token: TOKEN.to_owned(),
         latency: Duration::ZERO,
+        instance_idle: Duration::from_secs(900),
         record: None,
     }
 }

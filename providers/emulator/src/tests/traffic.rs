@@ -341,6 +341,7 @@ async fn without_a_runtime_only_running_fails() {
         runtime: Err(why),
         token: TOKEN.to_owned(),
         latency: Duration::ZERO,
+        instance_idle: Duration::from_secs(900),
         recorder: None,
     };
     let local = Local::of(ingredients, Arc::new(FakeRuntime::default()));

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     gcp::status::{Code, Status},
     router::{
-        Backend, Started,
-        backend::{GRACE, Settings},
+        Backend, Started, Why,
+        backend::{GRACE, QUEUE, Settings},
     },
 };
 
@@ -91,7 +91,15 @@ async fn first_instance(
         message: format!("The local cloud cannot run containers on this machine: {why}"),
         reason: Reason::Common("INTERNAL"),
     })?;
-    let settings = Settings { http2: template::is_http2(&template), timeout: template::timeout(&template) };
+    let settings = Settings {
+        http2: template::is_http2(&template),
+        timeout: template::timeout(&template),
+        concurrency: template::concurrency(&template),
+        idle: parts.instance_idle,
+        queue: QUEUE,
+        affinity: template["sessionAffinity"] == true,
+    };
+    let bounds = template::bounds(&template);
     let starter = Arc::new(Starter {
         key: key.clone(),
         revision: name.to_owned(),
@@ -104,8 +112,8 @@ async fn first_instance(
             secrets: parts.secrets.clone(),
         },
     });
-    let started = starter.bring_up(cancelled).await?;
-    Ok(Up { backend: Backend::new(name.to_owned(), settings, starter), started })
+    let started = starter.bring_up(Why::Rollout, cancelled).await?;
+    Ok(Up { backend: Backend::new(name.to_owned(), settings, bounds, starter), started })
 }
 
 /// What Cloud Run finds out before it starts anything, and what the local cloud does not do, which is refused and not

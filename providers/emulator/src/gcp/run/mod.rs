@@ -51,7 +51,7 @@ pub(crate) use self::{
     policy::handle as handle_policy, revisions::handle as handle_revision, services::handle as handle_service,
 };
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     artifact_registry::Repositories, iam::Grants, logging::Logs, operations::Operations, project::Projects,
@@ -74,4 +74,6 @@ pub(crate) struct Parts {
     pub(crate) projects: Arc<Projects>,
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) secrets: Arc<Secrets>,
+    /// How long an instance without a request stays.
+    pub(crate) instance_idle: Duration,
 }

@@ -23,14 +23,20 @@ impl Gate {
 }
 
 impl Owner for Gate {
-    fn admit(&self, entry: &Entry, authorization: Option<&str>) -> Admission {
+    fn admit(&self, entry: &Entry, authorization: Option<&str>, inside: bool) -> Admission {
         let Some(service) = self.0.upgrade() else {
             return Admission::NotFound;
         };
         let state = service.state();
         let spec = &state.spec;
         let hidden = *entry == Entry::Main && spec["defaultUriDisabled"] == true;
-        if hidden || spec["ingress"] == "INGRESS_TRAFFIC_NONE" {
+        // https://cloud.google.com/run/docs/securing/ingress: who may not come in gets what is not there.
+        let open = match spec["ingress"].as_str() {
+            Some("INGRESS_TRAFFIC_NONE") => false,
+            Some("INGRESS_TRAFFIC_INTERNAL_ONLY" | "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER") => inside,
+            _ => true,
+        };
+        if hidden || !open {
             return Admission::NotFound;
         }
         let (grants, policy) = (&service.parts.grants, &state.policy);

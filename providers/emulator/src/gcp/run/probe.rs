@@ -1,4 +1,4 @@
-//! The startup probe: <https://cloud.google.com/run/docs/configuring/healthchecks#startup-probe-configuration>
+//! Health checks of a container: <https://cloud.google.com/run/docs/configuring/healthchecks>
 use std::{
     sync::{
         Arc,
@@ -9,7 +9,7 @@ use std::{
 
 use axum::body::Body;
 use http::{Request, header};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,13 +18,15 @@ use crate::runtime::{Exit, Instance};
 
 /// Between two tries to connect within one probe: loopback refuses at once what a cloud's network waits for.
 const RETRY: Duration = Duration::from_millis(5);
+/// Of a health service.
+const LARGEST_ANSWER: usize = 1024;
 const RETRY_MAX: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
-    delay: Duration,
+    pub(super) delay: Duration,
     timeout: Duration,
-    period: Duration,
+    pub(super) period: Duration,
     pub(super) failures: u64,
     action: Action,
 }
@@ -33,6 +35,7 @@ pub(super) struct Probe {
 enum Action {
     Connect { port: u16 },
     Get { port: u16, path: String, headers: Vec<(String, String)> },
+    Ask { port: u16, service: String },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +75,7 @@ impl Miss {
 }
 
 impl Probe {
-    /// From a container's `startupProbe`, whose defaults are filled in.
+    /// From a container's probe, whose defaults are filled in.
     pub(super) fn parse(probe: &Value) -> Option<Self> {
         let seconds = |field: &str| probe[field].as_u64().map(Duration::from_secs);
         let port = |action: &Value| action["port"].as_u64().and_then(|port| u16::try_from(port).ok());
@@ -85,9 +88,10 @@ impl Probe {
                 path: http["path"].as_str().unwrap_or("/").to_owned(),
                 headers: http["httpHeaders"].as_array().into_iter().flatten().filter_map(pair).collect(),
             }
+        } else if let Some(grpc) = probe.get("grpc") {
+            Action::Ask { port: port(grpc)?, service: grpc["service"].as_str().unwrap_or_default().to_owned() }
         } else {
-            // A gRPC probe passes when the port is open.
-            Action::Connect { port: port(probe.get("tcpSocket").or_else(|| probe.get("grpc"))?)? }
+            Action::Connect { port: port(probe.get("tcpSocket")?)? }
         };
         Some(Self {
             delay: seconds("initialDelaySeconds").unwrap_or_default(),
@@ -100,22 +104,23 @@ impl Probe {
 
     pub(super) fn port(&self) -> u16 {
         match &self.action {
-            Action::Connect { port } | Action::Get { port, .. } => *port,
+            Action::Connect { port } | Action::Get { port, .. } | Action::Ask { port, .. } => *port,
         }
     }
 
     pub(super) fn path(&self) -> Option<&str> {
         match &self.action {
-            Action::Connect { .. } => None,
+            Action::Connect { .. } | Action::Ask { .. } => None,
             Action::Get { path, .. } => Some(path),
         }
     }
 
-    /// `TCP`, `HTTP`: as the system's log names it.
+    /// `TCP`, `HTTP`, `GRPC`: as the system's log names it.
     pub(super) fn kind(&self) -> &'static str {
         match &self.action {
             Action::Connect { .. } => "TCP",
             Action::Get { .. } => "HTTP",
+            Action::Ask { .. } => "GRPC",
         }
     }
 
@@ -138,20 +143,27 @@ impl Probe {
         tokio::time::sleep(self.delay).await;
         for attempt in 1..=self.failures {
             let begun = Instant::now();
-            let connected = AtomicBool::new(false);
-            let miss = match tokio::time::timeout(self.timeout, self.attempt(instance, &connected)).await {
-                Ok(true) => return Outcome::Passed(attempt),
-                Ok(false) => Miss::Answered,
-                Err(_) if connected.load(Ordering::Relaxed) => Miss::Late,
-                Err(_) if self.path().is_some() => Miss::NotConnected,
-                Err(_) => Miss::Refused,
-            };
-            failed(attempt, miss);
+            match self.once(instance).await {
+                Ok(()) => return Outcome::Passed(attempt),
+                Err(miss) => failed(attempt, miss),
+            }
             if attempt < self.failures {
                 tokio::time::sleep_until(begun + self.period).await;
             }
         }
         Outcome::Failed
+    }
+
+    /// One attempt.
+    pub(super) async fn once(&self, instance: &Arc<dyn Instance>) -> Result<(), Miss> {
+        let connected = AtomicBool::new(false);
+        match tokio::time::timeout(self.timeout, self.attempt(instance, &connected)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Miss::Answered),
+            Err(_) if connected.load(Ordering::Relaxed) => Err(Miss::Late),
+            Err(_) if self.path().is_some() => Err(Miss::NotConnected),
+            Err(_) => Err(Miss::Refused),
+        }
     }
 
     async fn attempt(&self, instance: &Arc<dyn Instance>, connected: &AtomicBool) -> bool {
@@ -167,6 +179,7 @@ impl Probe {
         match &self.action {
             Action::Connect { .. } => true,
             Action::Get { port, path, headers } => get(stream, *port, path, headers).await.unwrap_or(false),
+            Action::Ask { port, service } => serves(stream, *port, service).await.unwrap_or(false),
         }
     }
 }
@@ -195,6 +208,40 @@ async fn get(
         answer = &mut answer => Ok(answer?),
         // One that ends with its answer hands it over in the same moment; without one this fails.
         _ = connection => Ok(answer.await?),
+    }
+}
+
+/// gRPC's own health service says SERVING: <https://github.com/grpc/grpc/blob/master/doc/health-checking.md>
+async fn serves(
+    stream: tokio::net::TcpStream,
+    port: u16,
+    service: &str,
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    // HealthCheckRequest { string service = 1 }, behind a byte for compression and four for the length.
+    let mut message = Vec::new();
+    if !service.is_empty() {
+        message.push(0x0a);
+        message.push(u8::try_from(service.len()).ok().filter(|length| *length < 0x80).ok_or("the name is too long")?);
+        message.extend_from_slice(service.as_bytes());
+    }
+    let mut frame = vec![0, 0, 0, 0, u8::try_from(message.len())?];
+    frame.append(&mut message);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    let request = Request::post(format!("http://localhost:{port}/grpc.health.v1.Health/Check"))
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .header(header::USER_AGENT, "GoogleHC/1.0")
+        .body(Body::from(frame))?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let body = axum::body::to_bytes(Body::new(response.into_body()), LARGEST_ANSWER).await?;
+        // HealthCheckResponse { ServingStatus status = 1 }, of which 1 is SERVING.
+        Ok(body.get(5..) == Some(&[0x08, 0x01]))
+    };
+    tokio::select! {
+        answer = answer => answer,
+        _ = connection => Ok(false),
     }
 }
 

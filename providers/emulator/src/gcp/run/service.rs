@@ -259,7 +259,8 @@ impl State {
             let statuses: Vec<_> = self.applied.iter().map(|target| self.render_target(target)).collect();
             set("trafficStatuses", json!(statuses));
         }
-        if let Some(url) = self.url() {
+        // https://cloud.google.com/run/docs/securing/ingress#disable-url
+        if let Some(url) = self.url().filter(|_| self.spec["defaultUriDisabled"] != true) {
             set("uri", json!(url));
             set("urls", json!([url]));
         }

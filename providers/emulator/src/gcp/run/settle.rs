@@ -7,10 +7,11 @@ use super::{
     condition::{Condition, Failure, Reason},
     revision::{self, Revision},
     service::{Service, State, Target, typed},
+    template,
 };
 use crate::{
     gcp::status::{Code, Status},
-    router::{Routes, Share},
+    router::{Bounds, Routes, Share},
 };
 
 /// Of one service: <https://cloud.google.com/run/quotas>
@@ -145,12 +146,37 @@ impl State {
                 tags.insert(tag.clone(), backend.clone());
             }
         }
+        self.scale();
         let used: Vec<_> = main.iter().map(|share| share.backend.clone()).chain(tags.values().cloned()).collect();
         routes.set(main, tags);
         for backend in self.revisions.iter().filter_map(|revision| revision.backend()) {
             if !used.iter().any(|other| Arc::ptr_eq(other, backend)) {
                 backend.unrouted();
             }
+        }
+    }
+
+    /// How many instances each revision has: what its template says, and its share of what the service says.
+    /// <https://cloud.google.com/run/docs/configuring/min-instances>
+    /// <https://cloud.google.com/run/docs/configuring/services/manual-scaling>
+    fn scale(&self) {
+        let scaling = &self.spec["scaling"];
+        for revision in &self.revisions {
+            let Some(backend) = revision.backend() else { continue };
+            let of = |target: &&Target| {
+                target.revision.as_deref().or(self.latest_ready.as_deref()) == Some(revision.name.as_str())
+            };
+            let percent: u32 = self.applied.iter().filter(of).map(|target| target.percent).sum();
+            let share = |field: &str| Some((template::count(&scaling[field])? * percent as usize).div_ceil(100));
+            let own = template::bounds(&revision.template);
+            backend.set_bounds(match share("manualInstanceCount").filter(|_| scaling["scalingMode"] == "MANUAL") {
+                Some(count) if percent > 0 => Bounds { min: count, max: count },
+                Some(_) => Bounds { min: 0, ..own },
+                None => {
+                    let max = share("maxInstanceCount").filter(|max| *max > 0).map_or(own.max, |max| own.max.min(max));
+                    Bounds { min: own.min.max(share("minInstanceCount").unwrap_or(0)).min(max), max }
+                }
+            });
         }
     }
 

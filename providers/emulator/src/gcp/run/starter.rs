@@ -19,7 +19,7 @@ use super::{
 use crate::{
     gcp::{logging::Source, status::Code},
     image::Image,
-    router::{Start, Started},
+    router::{Start, Started, Why},
     runtime::LaunchError,
 };
 
@@ -40,20 +40,20 @@ impl fmt::Debug for Starter {
 
 #[async_trait]
 impl Start for Starter {
-    async fn start(&self, cancelled: CancellationToken) -> Result<Started, String> {
-        self.bring_up(&cancelled).await.map_err(|failure| failure.message)
+    async fn start(&self, why: Why, cancelled: CancellationToken) -> Result<Started, String> {
+        self.bring_up(why, &cancelled).await.map_err(|failure| failure.message)
     }
 }
 
 impl Starter {
     /// One instance whose containers passed their startup probes.
-    pub(super) async fn bring_up(&self, cancelled: &CancellationToken) -> Result<Started, Failure> {
+    pub(super) async fn bring_up(&self, why: Why, cancelled: &CancellationToken) -> Result<Started, Failure> {
         if cancelled.is_cancelled() {
             return Err(unwanted());
         }
         let source = Source::new(&self.key, Some(&self.revision));
         let log = SystemLog { logs: &self.plan.logs, source: &source };
-        log.starting();
+        log.starting(why);
         differences(&self.plan, log);
         let port = template::port(&self.plan.template);
         let containers = self.plan.template["containers"].as_array().map_or(&[][..], Vec::as_slice);
@@ -68,7 +68,8 @@ impl Starter {
             ends: Ends::WithAny,
         };
         let instance = self.plan.bring_up(&wanted, cancelled).await.map_err(|trouble| self.failure(trouble))?;
-        Ok(Started { instance, port })
+        let unready = instance.unready();
+        Ok(Started { instance, port, unready })
     }
 
     /// <https://cloud.google.com/run/docs/container-contract#services-env-vars>
@@ -287,7 +288,7 @@ mod tests {
     async fn what_is_no_longer_wanted_is_not_launched() {
         let starter = starter(Arc::new(Broken));
         let cancelled = CancellationToken::new();
-        let code = async || starter.bring_up(&cancelled).await.map_err(|failure| failure.code).err();
+        let code = async || starter.bring_up(Why::Rollout, &cancelled).await.map_err(|failure| failure.code).err();
         assert_eq!(code().await, Some(Code::Internal));
         cancelled.cancel();
         assert_eq!(code().await, Some(Code::Aborted));
@@ -298,8 +299,12 @@ mod tests {
         let exit = watch::Sender::new(None);
         let starter = starter(Arc::new(Lasting(exit.clone())));
         let cancelled = CancellationToken::new();
-        let started =
-            starter.bring_up(&cancelled).await.map_err(|failure| failure.message).expect("it starts").instance;
+        let started = starter
+            .bring_up(Why::Rollout, &cancelled)
+            .await
+            .map_err(|failure| failure.message)
+            .expect("it starts")
+            .instance;
         exit.send_replace(Some(Exit::code(1)));
         assert_eq!(started.exited().await, Exit::code(1));
         let entries = starter.plan.logs.all("p");

@@ -3,6 +3,7 @@
 use super::probe::{Miss, Probe};
 use crate::{
     gcp::logging::{Logs, Severity, Source},
+    router::Why,
     runtime::Exit,
 };
 
@@ -15,7 +16,7 @@ pub(super) struct SystemLog<'a> {
     pub(super) source: &'a Source,
 }
 
-/// A startup probe as the log names it.
+/// A probe as the log names it.
 #[derive(Clone, Debug)]
 pub(super) struct Probed {
     /// `Default STARTUP TCP probe`.
@@ -26,10 +27,14 @@ pub(super) struct Probed {
 
 impl Probed {
     pub(super) fn new(probe: &Probe, default: bool, container: &str) -> Self {
-        let default = if default { "Default " } else { "" };
+        Self::of(if default { "Default STARTUP" } else { "STARTUP" }, probe, container)
+    }
+
+    /// `LIVENESS`, `READINESS`.
+    pub(super) fn of(purpose: &str, probe: &Probe, container: &str) -> Self {
         let path = probe.path().map_or_else(String::new, |path| format!(" path \"{path}\""));
         Self {
-            what: format!("{default}STARTUP {} probe", probe.kind()),
+            what: format!("{purpose} {} probe", probe.kind()),
             place: format!("for container \"{container}\" on port {}{path}.", probe.port()),
         }
     }
@@ -40,11 +45,16 @@ impl SystemLog<'_> {
         self.logs.system(self.source, severity, text);
     }
 
-    pub(super) fn starting(&self) {
-        self.write(
-            Severity::Info,
-            "Starting new instance. Reason: DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split adjustment, or deployment health check.",
-        );
+    pub(super) fn starting(&self, why: Why) {
+        let reason = match why {
+            Why::Rollout => {
+                "DEPLOYMENT_ROLLOUT - Instance started due to traffic shifting between revisions due to deployment, traffic split adjustment, or deployment health check."
+            }
+            Why::Scaling => {
+                "AUTOSCALING - Instance started due to configured scaling factors (e.g. CPU utilization, request throughput, etc.) or no existing capacity for current traffic."
+            }
+        };
+        self.write(Severity::Info, &format!("Starting new instance. Reason: {reason}"));
     }
 
     /// What only the local cloud does.
@@ -63,11 +73,13 @@ impl SystemLog<'_> {
 
     /// After the last attempt the instance is given up.
     pub(super) fn missed(&self, probed: &Probed, attempt: u64, last: bool, miss: Miss) {
+        self.failed(probed, attempt, if last { " The instance was not started." } else { "" }, miss);
+    }
+
+    /// `then` is what comes of it.
+    pub(super) fn failed(&self, probed: &Probed, attempt: u64, then: &str, miss: Miss) {
         let plural = if attempt == 1 { "time" } else { "times" };
-        let mut text = format!("{} failed {attempt} {plural} consecutively {}", probed.what, probed.place);
-        if last {
-            text += " The instance was not started.";
-        }
+        let mut text = format!("{} failed {attempt} {plural} consecutively {}{then}", probed.what, probed.place);
         if let Some(status) = miss.status() {
             text += &format!("\nConnection failed with status {status}.");
         }

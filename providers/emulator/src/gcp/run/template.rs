@@ -4,12 +4,16 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::resources::SECOND_LEAST;
-use crate::gcp::validate::duration_seconds;
+use crate::{gcp::validate::duration_seconds, router::Bounds};
 
 const DEFAULT_PORT: u16 = 8080;
 /// <https://cloud.google.com/run/docs/configuring/memory-limits>
 const DEFAULT_MEMORY: &str = "512Mi";
 const DEFAULT_CPU: &str = "1000m";
+/// <https://cloud.google.com/run/docs/about-concurrency#defaults>
+const DEFAULT_CONCURRENCY: usize = 80;
+/// <https://cloud.google.com/run/docs/configuring/max-instances#default>
+const DEFAULT_INSTANCES: usize = 100;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Fills in what the caller left out, as the answer to a create shows it.
@@ -147,6 +151,22 @@ pub(crate) fn timeout(template: &Value) -> Duration {
         .and_then(duration_seconds)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .unwrap_or(DEFAULT_TIMEOUT)
+}
+
+/// Requests that one instance takes at the same time.
+pub(crate) fn concurrency(template: &Value) -> usize {
+    count(&template["maxInstanceRequestConcurrency"]).filter(|count| *count > 0).unwrap_or(DEFAULT_CONCURRENCY)
+}
+
+/// How many instances one revision has.
+pub(crate) fn bounds(template: &Value) -> Bounds {
+    let scaling = &template["scaling"];
+    let max = count(&scaling["maxInstanceCount"]).filter(|count| *count > 0).unwrap_or(DEFAULT_INSTANCES);
+    Bounds { min: count(&scaling["minInstanceCount"]).unwrap_or(0).min(max), max }
+}
+
+pub(crate) fn count(value: &Value) -> Option<usize> {
+    value.as_u64().and_then(|count| usize::try_from(count).ok())
 }
 
 /// Of all containers together; `None` when one cannot be read.

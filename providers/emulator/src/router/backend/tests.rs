@@ -27,11 +27,11 @@ const EXIT: Exit = Exit::code(0);
 
 #[async_trait]
 impl Start for Stubborn {
-    async fn start(&self, cancelled: CancellationToken) -> Result<Started, String> {
+    async fn start(&self, _: Why, cancelled: CancellationToken) -> Result<Started, String> {
         self.begun.send(cancelled).map_err(|error| error.to_string())?;
         self.permits.acquire().await.map_err(|error| error.to_string())?.forget();
         let instance = Arc::new(Still { ended: CancellationToken::new(), stopped: self.stopped.clone() });
-        Ok(Started { instance, port: 1 })
+        Ok(Started { instance, port: 1, unready: watch::channel(0).1 })
     }
 }
 
@@ -63,8 +63,16 @@ struct Fixture {
 fn fixture() -> Fixture {
     let ((begin, begun), (stop, stopped)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let start = Arc::new(Stubborn { begun: begin, permits: Semaphore::new(0), stopped: stop });
-    let settings = Settings { http2: false, timeout: Duration::from_secs(1) };
-    Fixture { backend: Backend::new("b".to_owned(), settings, start.clone()), start, begun, stopped }
+    let settings = Settings {
+        http2: false,
+        timeout: Duration::from_secs(1),
+        concurrency: 2,
+        idle: Duration::from_millis(100),
+        queue: Duration::from_millis(100),
+        affinity: false,
+    };
+    let bounds = Bounds { min: 0, max: 2 };
+    Fixture { backend: Backend::new("b".to_owned(), settings, bounds, start.clone()), start, begun, stopped }
 }
 
 /// On one thread, and nothing here waits for a time: what can run has run after so many turns.
@@ -103,4 +111,43 @@ async fn a_close_waits_for_a_start() {
     start.permits.add_permits(1);
     close.await.expect("closed");
     stopped.try_recv().expect("it was stopped");
+}
+
+#[tokio::test]
+async fn a_request_waits_so_long_for_a_place_and_no_longer() {
+    let Fixture { backend, start, begun: _begun, stopped: _stopped } = fixture();
+    start.permits.add_permits(1);
+    backend.set_bounds(Bounds { min: 0, max: 1 });
+    backend.routed();
+    let held = [backend.lease(None).await.unwrap(), backend.lease(None).await.unwrap()];
+    let asked = Instant::now();
+    assert_eq!(backend.lease(None).await.unwrap_err(), NoInstance::Full);
+    assert!(asked.elapsed() >= backend.settings.queue);
+    let waits = tokio::spawn({
+        let backend = backend.clone();
+        async move { backend.lease(None).await.map(|lease| lease.id) }
+    });
+    everything_ran().await;
+    drop(held);
+    assert_eq!(waits.await.unwrap(), Ok(1));
+}
+
+#[tokio::test]
+async fn what_is_idle_goes_down_to_the_fewest() {
+    let Fixture { backend, start, begun: _begun, mut stopped } = fixture();
+    start.permits.add_permits(9);
+    backend.set_bounds(Bounds { min: 1, max: 2 });
+    backend.routed();
+    let places = [(); 4].map(|()| backend.lease(None));
+    let held = futures_util::future::join_all(places).await;
+    let ids: std::collections::BTreeSet<u64> = held.iter().map(|lease| lease.as_ref().unwrap().id).collect();
+    assert_eq!(ids.len(), 2);
+    drop(held);
+    let idle_from = Instant::now();
+    stopped.recv().await.expect("one is stopped");
+    assert!(idle_from.elapsed() >= backend.settings.idle);
+    sleep(backend.settings.idle * 3).await;
+    assert!(stopped.try_recv().is_err(), "the last one stays");
+    backend.set_bounds(Bounds { min: 0, max: 2 });
+    stopped.recv().await.expect("the last one goes too");
 }

@@ -29,11 +29,11 @@ pub(super) fn name(container: &Value, owner: &str, index: usize) -> String {
 
 /// Of the first container, everything is connected to by its network.
 pub(super) fn reached(plan: &Plan) -> Vec<u16> {
-    let containers = plan.containers().iter();
-    containers
-        .filter_map(|container| container.get("startupProbe").and_then(Probe::parse))
-        .map(|probe| probe.port())
-        .collect()
+    let probes = |container| {
+        let of = move |field: &&str| Probe::parse(Value::get(container, *field)?);
+        ["startupProbe", "livenessProbe", "readinessProbe"].iter().filter_map(of)
+    };
+    plan.containers().iter().flat_map(probes).map(|probe| probe.port()).collect()
 }
 
 /// Reads its secrets; the error names the one that cannot be had.

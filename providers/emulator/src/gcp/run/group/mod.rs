@@ -5,11 +5,13 @@
 //! |---|---|
 //! | `plan` | what instances are made of, and how one is brought up |
 //! | `running` | an instance that runs, to its end |
+//! | `health` | the probes of an instance that runs |
 //! | `order` | which container waits for which |
 //! | `rules` | what is refused in a template |
 //! | `launch` | one container's part of the template |
 //! | `secrets` | the values that variables and volumes refer to, and whether they can be had |
 //! | `volumes` | what is mounted where |
+mod health;
 mod launch;
 mod order;
 mod plan;

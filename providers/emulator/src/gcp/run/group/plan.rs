@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    health::Check,
     launch::{self, launch, log_lines},
     order::dependencies,
     running::{Group, Member, wait_for_lines},
@@ -133,13 +134,28 @@ impl Plan {
                 while let Some((_, launched)) = rising.launches.next().await {
                     rising.members.extend(launched.ok());
                 }
-                Ok(Group::start(rising.members, wanted, self.logs.clone()))
+                let checks = self.checks(&rising.members, wanted);
+                Ok(Group::start(rising.members, wanted, self.logs.clone(), checks))
             }
             Err(trouble) => {
                 rising.fall().await;
                 Err(trouble)
             }
         }
+    }
+}
+
+impl Plan {
+    /// What is asked of an instance that runs, where probes are heeded.
+    fn checks(&self, members: &[Member], wanted: &Wanted) -> Vec<Check> {
+        if self.template["healthCheckDisabled"] == true {
+            return Vec::new();
+        }
+        let of = |member: &Member| {
+            let container = &self.containers()[member.index];
+            Check::all(container, &wanted.owner, member.index, &member.instance, &self.logs, &member.source)
+        };
+        members.iter().flat_map(of).collect()
     }
 }
 

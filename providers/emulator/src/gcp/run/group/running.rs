@@ -13,7 +13,10 @@ use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use tokio::{net::TcpStream, sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::plan::{Ends, Wanted};
+use super::{
+    health::Check,
+    plan::{Ends, Wanted},
+};
 use crate::{
     gcp::{
         logging::{Logs, Source},
@@ -48,6 +51,7 @@ pub(crate) struct Group {
     all: Vec<Arc<dyn Instance>>,
     signs: Signs,
     exit: watch::Receiver<Option<Exit>>,
+    unready: watch::Receiver<usize>,
     /// One that nobody knows any more must not run on.
     _abandoned: DropGuard,
 }
@@ -62,7 +66,7 @@ struct Signs {
 }
 
 impl Group {
-    pub(super) fn start(members: Vec<Member>, wanted: &Wanted, logs: Arc<Logs>) -> Arc<Self> {
+    pub(super) fn start(members: Vec<Member>, wanted: &Wanted, logs: Arc<Logs>, checks: Vec<Check>) -> Arc<Self> {
         let all: Vec<_> = members.iter().map(|member| member.instance.clone()).collect();
         let main = members.iter().find(|member| member.index == wanted.main).or(members.first());
         let main = main.map_or_else(|| all[0].clone(), |member| member.instance.clone());
@@ -78,7 +82,15 @@ impl Group {
                 () = attended.attend() => {}
             }
         });
-        Arc::new(Self { main, all, signs, exit, _abandoned: abandoned.drop_guard() })
+        let (ready, unready) = watch::channel(checks.iter().filter(|check| check.holds_back()).count());
+        let group = Arc::new(Self { main, all, signs, exit, unready, _abandoned: abandoned.drop_guard() });
+        checks.into_iter().for_each(|check| check.watch(&group, &ready));
+        group
+    }
+
+    /// How many of its containers want no requests now.
+    pub(crate) fn unready(&self) -> watch::Receiver<usize> {
+        self.unready.clone()
     }
 }
 
