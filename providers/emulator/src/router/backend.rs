@@ -129,6 +129,8 @@ pub(crate) struct Serving {
     pub(crate) client: Client,
     instance: Arc<dyn Instance>,
     unready: watch::Receiver<usize>,
+    /// It has not been ready for requests yet: it is still on its way.
+    fresh: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -247,7 +249,8 @@ impl Backend {
                 }
                 // Nobody waits for the end of the pause where nothing runs: this request tells what the start came to.
                 let pauses = !alone && inner.pause.is_some_and(|until| Instant::now() < until);
-                if inner.waiting > inner.starting.len() * self.settings.concurrency && !pauses {
+                let fresh = inner.slots.iter().filter(|slot| slot.serving.fresh.load(Ordering::Acquire)).count();
+                if inner.waiting > (inner.starting.len() + fresh) * self.settings.concurrency && !pauses {
                     let more = inner.slots.len() + inner.starting.len() + 1;
                     self.fill(&mut inner, more, Why::Scaling);
                 }
@@ -324,6 +327,7 @@ impl Backend {
             client: Client::new(instance.clone(), port, self.settings.http2),
             instance: instance.clone(),
             unready: unready.clone(),
+            fresh: AtomicBool::new(*unready.borrow() > 0),
             ended: AtomicBool::new(false),
         });
         self.living.send_modify(|count| *count += 1);
@@ -338,7 +342,12 @@ impl Backend {
             loop {
                 tokio::select! {
                     _ = instance.exited() => break,
-                    Ok(()) = unready.changed() => backend.tell(),
+                    Ok(()) = unready.changed() => {
+                        if *unready.borrow_and_update() == 0 {
+                            watched.fresh.store(false, Ordering::Release);
+                        }
+                        backend.tell();
+                    }
                 }
             }
             watched.ended.store(true, Ordering::Release);
