@@ -2,6 +2,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
+    gcp::run::group::Shares,
     record::Recorder,
     registry::Registry,
     runtime::{self, EngineSockets, RuntimeKind},
@@ -57,12 +58,13 @@ pub async fn serve(options: Options) -> Result<Running, ServeError> {
         None => None,
     };
     let registry = Registry::open(state_dir.join("registry")).map_err(ServeError::StateDir)?;
+    let shares = Shares::at(&state_dir.join("shares"));
     let containers = state_dir.join("containers");
     let runtime = runtime::choose(runtime, &containers, &launcher, &instance, &engines)
         .await
         .map_err(|why| Arc::from(why.to_string()));
     server::start(
-        Ingredients { images: Arc::new(registry), runtime, token, latency, instance_idle, recorder },
+        Ingredients { images: Arc::new(registry), runtime, token, latency, shares, instance_idle, recorder },
         port,
         idle,
     )

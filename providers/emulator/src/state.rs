@@ -18,7 +18,7 @@ use crate::{
         logging::Logs,
         operations::Operations,
         project::Projects,
-        run,
+        run::{self, group::Shares},
         schema::Documents,
         secret_manager::Secrets,
     },
@@ -79,6 +79,8 @@ pub(crate) struct Ingredients {
     pub(crate) token: String,
     /// Of every call.
     pub(crate) latency: Duration,
+    /// Where what is shared over a network is kept.
+    pub(crate) shares: Shares,
     /// How long an instance without a request stays.
     pub(crate) instance_idle: Duration,
     pub(crate) recorder: Option<Recorder>,
@@ -105,7 +107,7 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn new(ingredients: Ingredients, addresses: Addresses) -> serde_json::Result<Self> {
-        let Ingredients { images, runtime, token, latency, instance_idle, recorder } = ingredients;
+        let Ingredients { images, runtime, token, latency, shares, instance_idle, recorder } = ingredients;
         let iam = Arc::new(Iam::new(token));
         let grants = Arc::new(Grants::default());
         let accounts = Arc::new(ServiceAccounts::new(grants.clone()));
@@ -127,6 +129,7 @@ impl Cloud {
             projects: projects.clone(),
             repositories: repositories.clone(),
             secrets: secrets.clone(),
+            shares,
             instance_idle,
         };
         let access = RegistryAccess {

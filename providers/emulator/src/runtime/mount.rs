@@ -1,5 +1,5 @@
-//! What a container finds beside its image: files of secrets, and folders in memory.
-use std::fmt;
+//! What a container finds beside its image: files of secrets, folders in memory, and folders of this machine.
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -22,6 +22,8 @@ pub(crate) enum Content {
         /// In bytes; none = as much as the machine gives.
         size: Option<u64>,
     },
+    /// A folder of this machine, whose files outlive the container.
+    Kept { source: PathBuf, read_only: bool },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +75,7 @@ impl Mount {
     pub(super) fn folder(&self) -> Option<&str> {
         match &self.content {
             Content::Folder { name, .. } => Some(name),
-            Content::Files(_) => None,
+            Content::Files(_) | Content::Kept { .. } => None,
         }
     }
 }

@@ -28,6 +28,7 @@ fn empty(dir: &std::path::Path) -> Local {
         runtime: Ok(runtime.clone()),
         token: TOKEN.to_owned(),
         latency: std::time::Duration::ZERO,
+        shares: crate::gcp::run::group::Shares::at(std::path::Path::new("/nonexistent")),
         instance_idle: std::time::Duration::from_secs(900),
         recorder: None,
     };

@@ -45,6 +45,7 @@ impl Local {
             runtime: Ok(runtime.clone()),
             token: TOKEN.to_owned(),
             latency: Duration::ZERO,
+            shares: crate::gcp::run::group::Shares::at(std::path::Path::new("/nonexistent")),
             instance_idle,
             recorder,
         };

@@ -67,6 +67,7 @@ impl Real {
             runtime: Ok(bench.runtime.clone()),
             token: TOKEN.to_owned(),
             latency: Duration::ZERO,
+            shares: crate::gcp::run::group::Shares::at(std::path::Path::new("/nonexistent")),
             instance_idle: Duration::from_secs(900),
             recorder: None,
         };
@@ -356,6 +357,7 @@ async fn the_end_of_the_main_container_is_a_tasks() {
         runtime: bench.runtime.clone(),
         logs: Arc::default(),
         secrets: Arc::default(),
+        shares: crate::gcp::run::group::Shares::at(std::path::Path::new("/nonexistent")),
     };
     let wanted = |ends, main| Wanted {
         id: format!("task-{main}"),

@@ -341,6 +341,7 @@ async fn without_a_runtime_only_running_fails() {
         runtime: Err(why),
         token: TOKEN.to_owned(),
         latency: Duration::ZERO,
+        shares: crate::gcp::run::group::Shares::at(std::path::Path::new("/nonexistent")),
         instance_idle: Duration::from_secs(900),
         recorder: None,
     };

@@ -110,6 +110,7 @@ async fn first_instance(
             runtime,
             logs: parts.logs.clone(),
             secrets: parts.secrets.clone(),
+            shares: parts.shares.clone(),
         },
     });
     let started = starter.bring_up(Why::Rollout, cancelled).await?;

@@ -74,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) projects: Arc<Projects>,
     pub(crate) repositories: Arc<Repositories>,
     pub(crate) secrets: Arc<Secrets>,
+    pub(crate) shares: group::Shares,
     /// How long an instance without a request stays.
     pub(crate) instance_idle: Duration,
 }

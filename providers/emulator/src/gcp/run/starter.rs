@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     bring_up::unreadable,
     condition::{Failure, Reason},
-    group::{Ends, Plan, Trouble, Wanted},
+    group::{self, Ends, Plan, Trouble, Wanted},
     names::Key,
     system_log::SystemLog,
     template,
@@ -171,6 +171,7 @@ pub(super) fn differences(plan: &Plan, log: SystemLog<'_>) {
     if volumes.any(|volume| volume.get("secret").is_some()) && !kind.keeps_files_in_memory() {
         said.insert("The container engine keeps the files of mounted secrets on its disk as long as the container is there; Cloud Run keeps them in memory.".to_owned());
     }
+    said.extend(group::told_of_shares(&plan.template).map(str::to_owned));
     for text in said {
         log.warning(&text);
     }
@@ -193,6 +194,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        gcp::run::group::Shares,
         image::{Blob, ImageConfig},
         runtime::{Exit, Instance, Launch, Runtime, RuntimeKind},
     };
@@ -268,6 +270,7 @@ mod tests {
                 runtime,
                 logs: Arc::default(),
                 secrets: Arc::default(),
+                shares: Shares::at(std::path::Path::new("/nonexistent")),
             },
         }
     }

@@ -44,7 +44,7 @@ impl Folders {
         let lent = lends.iter().map(|lend| (&lend.name, lend.size));
         let mounted = mounts.iter().filter_map(|mount| match &mount.content {
             Content::Folder { name, size } => Some((name, *size)),
-            Content::Files(_) => None,
+            Content::Files(_) | Content::Kept { .. } => None,
         });
         let mut folders = Self { docker: docker.clone(), volumes: HashMap::new() };
         for (name, size) in lent.chain(mounted) {
@@ -96,16 +96,29 @@ pub(super) fn binds(mounts: &[Mount], folders: &[Arc<Folders>]) -> Vec<String> {
     mounts.iter().filter_map(one).collect()
 }
 
-/// The volumes of files, which have no name and go with their container.
+/// The volumes of files, which have no name and go with their container, and folders of this machine.
 pub(super) fn nameless(mounts: &[Mount]) -> Vec<EngineMount> {
-    let one = |mount: &Mount| EngineMount {
-        target: Some(mount.path.clone()),
-        typ: Some(MountType::VOLUME),
-        // What the image has there is hidden, and not copied.
-        volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
-        ..EngineMount::default()
+    let one = |mount: &Mount| {
+        let target = Some(mount.path.clone());
+        match &mount.content {
+            Content::Folder { .. } => None,
+            // What the image has there is hidden, and not copied.
+            Content::Files(_) => Some(EngineMount {
+                target,
+                typ: Some(MountType::VOLUME),
+                volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
+                ..EngineMount::default()
+            }),
+            Content::Kept { source, read_only } => Some(EngineMount {
+                target,
+                typ: Some(MountType::BIND),
+                source: Some(source.display().to_string()),
+                read_only: Some(*read_only),
+                ..EngineMount::default()
+            }),
+        }
     };
-    mounts.iter().filter(|mount| mount.folder().is_none()).map(one).collect()
+    mounts.iter().filter_map(one).collect()
 }
 
 /// Puts the files into the volumes of a container that is not started yet.

@@ -11,7 +11,7 @@ use std::{
 use rustix::{
     fd::OwnedFd,
     fs::CWD,
-    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
+    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags},
 };
 
 use super::{
@@ -32,6 +32,8 @@ pub(in crate::runtime) struct Wanted {
     lends: Option<Vec<Lend>>,
     /// Copies of the mount of a folder, by its name.
     folders: HashMap<String, Vec<OwnedFd>>,
+    /// Folders of this machine, by the path where they are mounted: behind the container's root they are out of reach.
+    kept: HashMap<String, OwnedFd>,
 }
 
 impl Wanted {
@@ -41,7 +43,7 @@ impl Wanted {
         for (name, descriptor) in given.into_iter().zip(descriptors) {
             folders.entry(name).or_default().push(descriptor);
         }
-        Self { mounts, lends, folders }
+        Self { mounts, lends, folders, kept: HashMap::new() }
     }
 
     /// Whether other containers may join this one.
@@ -57,6 +59,14 @@ impl Wanted {
     /// Makes the folders that are lent, and copies of their mounts: for this container, and those for others, which it
     /// answers in the order of the lends. `place` is a folder to mount on meanwhile.
     pub(in crate::runtime) fn lend(&mut self, place: &Path) -> Result<Vec<OwnedFd>, Failure> {
+        for Mount { path, content } in &self.mounts {
+            let Content::Kept { source, .. } = content else { continue };
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            let opened = rustix::mount::open_tree(CWD, source, flags).map_err(|error| {
+                Failure::host(&format!("opening `{}`, which is mounted as `{path}`", source.display()), error)
+            })?;
+            self.kept.insert(path.clone(), opened);
+        }
         let mut others = Vec::new();
         for Lend { name, size, copies } in self.lends.iter().flatten() {
             let failed = |error: io::Error| Failure::host(&format!("making the folder `{name}`"), error);
@@ -92,11 +102,22 @@ impl Wanted {
                     None => Memory::folder(*size).map_err(failed)?.mount,
                 },
                 Content::Files(files) => Memory::of_files(files).map_err(failed)?,
+                Content::Kept { .. } => {
+                    let missing = || failed(io::Error::other("it was not opened"));
+                    self.kept.remove(path).ok_or_else(missing)?
+                }
             };
             let place = folder_in(&tree, path)?;
             let both = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
             rustix::mount::move_mount(mounted, "", place.descriptor(), "", both)
                 .map_err(|error| failed(error.into()))?;
+            if let Content::Kept { read_only, .. } = content {
+                let write = if *read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+                // Of the mount, and not of the file system below it.
+                let flags = MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | write;
+                let place = format!("/{}", path.trim_start_matches('/'));
+                rustix::mount::mount_remount(place, flags, "").map_err(|error| failed(error.into()))?;
+            }
         }
         std::env::set_current_dir("/").map_err(|error| Failure::host("entering the root", error))
     }

@@ -19,6 +19,7 @@ for_each_runtime!(
     files_hide_what_the_image_has_there,
     a_folder_is_shared_by_all_that_mount_it,
     a_folder_of_its_own_is_empty_and_writable,
+    a_folder_of_this_machine_keeps_what_is_written,
     a_limit_of_memory_is_for_one_container,
     many_containers_leave_nothing,
     what_cannot_be_joined_leaves_nothing,
@@ -91,6 +92,25 @@ async fn the_end_of_one_is_not_the_end_of_its_network(kind: RuntimeKind) {
     assert_eq!(base.ask(&format!("relay 127.0.0.1:{port} hello")).await, "hello");
     base.instance.stop(Duration::ZERO).await;
     side.instance.stop(Duration::ZERO).await;
+    bench.assert_nothing_is_left();
+}
+
+async fn a_folder_of_this_machine_keeps_what_is_written(kind: RuntimeKind) {
+    let (bench, kept) = (Bench::new(kind).await, tempfile::tempdir().unwrap());
+    std::fs::set_permissions(kept.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::write(kept.path().join("before"), "was there").unwrap();
+    let mount = |path: &str, read_only| {
+        let content = Content::Kept { source: kept.path().to_owned(), read_only };
+        Mount { path: path.to_owned(), content }
+    };
+    let mounts = vec![mount("/data", false), mount("/same/shown", true)];
+    let running = bench.launch(&["serve"], |launch| launch.mounts = mounts).await.unwrap();
+    assert_eq!(running.ask("read /data/before").await, "was there");
+    assert_eq!(running.ask("write /data/after new").await, "ok");
+    assert_eq!(running.ask("read /same/shown/after").await, "new");
+    assert_ne!(running.ask("write /same/shown/other new").await, "ok");
+    running.instance.stop(LONG).await;
+    assert_eq!(std::fs::read_to_string(kept.path().join("after")).unwrap(), "new");
     bench.assert_nothing_is_left();
 }
 

@@ -77,7 +77,7 @@ pub(super) fn launch(
         port: wanted.port.filter(|_| is_main),
         reached,
         memory: memory(container),
-        mounts: volumes::mounts(&plan.template, container, reader)?,
+        mounts: volumes::mounts(&plan.template, container, reader, &plan.shares)?,
         company,
         output,
     })

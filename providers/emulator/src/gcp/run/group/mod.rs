@@ -10,6 +10,7 @@
 //! | `rules` | what is refused in a template |
 //! | `launch` | one container's part of the template |
 //! | `secrets` | the values that variables and volumes refer to, and whether they can be had |
+//! | `shares` | folders of this machine in the place of buckets, shares and sockets |
 //! | `volumes` | what is mounted where |
 mod health;
 mod launch;
@@ -18,11 +19,13 @@ mod plan;
 mod rules;
 mod running;
 mod secrets;
+mod shares;
 mod volumes;
 
 pub(crate) use self::{
     plan::{Ends, Plan, Trouble, Wanted},
     rules::check,
     secrets::check as check_secrets,
+    shares::{Shares, told as told_of_shares},
     volumes::unsupported,
 };

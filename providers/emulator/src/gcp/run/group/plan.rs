@@ -14,6 +14,7 @@ use super::{
     launch::{self, launch, log_lines},
     order::dependencies,
     running::{Group, Member, wait_for_lines},
+    shares::Shares,
     volumes::lends,
 };
 use crate::{
@@ -43,6 +44,7 @@ pub(crate) struct Plan {
     pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) secrets: Arc<Secrets>,
+    pub(crate) shares: Shares,
 }
 
 impl fmt::Debug for Plan {

@@ -1,12 +1,20 @@
-//! What is mounted where: secrets as files, and folders in memory.
+//! What is mounted where: secrets as files, folders in memory, and folders of this machine in the place of what is shared
+//! over a network.
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::secrets::{File, Reader};
+use super::{
+    secrets::{File, Reader},
+    shares::Shares,
+};
 use crate::{
     gcp::run::template::parse_memory,
     runtime::{Content, FOLDER_MOUNTS, Hidden, Lend, Mount, MountedFile},
 };
+
+/// Where Cloud SQL's sockets are, whatever the mount says:
+/// <https://cloud.google.com/sql/docs/postgres/connect-run#connect-unix-socket>
+const SOCKETS: &str = "/cloudsql";
 
 /// A kind of volume that the local cloud does not have, in the words of a refusal.
 pub(crate) fn unsupported(template: &Value) -> Option<String> {
@@ -19,17 +27,13 @@ pub(crate) fn unsupported(template: &Value) -> Option<String> {
                 Some("DISK") => "a folder on disk",
                 _ => continue,
             }
-        } else if volume.get("cloudSqlInstance").is_some() {
-            "a Cloud SQL instance"
-        } else if volume.get("gcs").is_some() {
-            "a Cloud Storage bucket"
-        } else if volume.get("nfs").is_some() {
-            "an NFS share"
+        } else if ["cloudSqlInstance", "gcs", "nfs"].iter().any(|kind| volume.get(*kind).is_some()) {
+            continue;
         } else {
             "of a kind that it does not know"
         };
         return Some(format!(
-            "The local cloud mounts secrets and folders in memory: volume {} is {what}.",
+            "The local cloud mounts secrets, folders in memory, buckets, shares and sockets: volume {} is {what}.",
             volume["name"]
         ));
     }
@@ -50,19 +54,33 @@ pub(crate) fn unsupported(template: &Value) -> Option<String> {
 }
 
 /// What one container mounts.
-pub(super) fn mounts(template: &Value, container: &Value, reader: Reader<'_>) -> Result<Vec<Mount>, String> {
+pub(super) fn mounts(
+    template: &Value,
+    container: &Value,
+    reader: Reader<'_>,
+    shares: &Shares,
+) -> Result<Vec<Mount>, String> {
     let mut mounts = Vec::new();
     for mount in container["volumeMounts"].as_array().into_iter().flatten() {
         let mut volumes = template["volumes"].as_array().into_iter().flatten().enumerate();
         let Some((index, volume)) = volumes.find(|(_, volume)| volume["name"] == mount["name"]) else { continue };
+        let path = mount["mountPath"].as_str().unwrap_or_default().trim_end_matches('/');
+        if volume.get("cloudSqlInstance").is_some() {
+            for (instance, source) in shares.sockets(volume)? {
+                let path = format!("{SOCKETS}/{instance}");
+                mounts.push(Mount { path, content: Content::Kept { source, read_only: false } });
+            }
+            continue;
+        }
         let content = if volume.get("secret").is_some() {
             let files = reader.files(index, volume)?;
             Content::Files(files.into_iter().map(mounted).collect())
+        } else if let Some((source, read_only)) = shares.folder(volume)? {
+            Content::Kept { source, read_only }
         } else {
             let name = volume["name"].as_str().unwrap_or_default().to_owned();
             Content::Folder { name, size: size(template, volume) }
         };
-        let path = mount["mountPath"].as_str().unwrap_or_default().trim_end_matches('/');
         mounts.push(Mount { path: path.to_owned(), content });
     }
     Ok(mounts)
@@ -117,17 +135,13 @@ mod tests {
         assert_eq!(refused(json!({ "name": "a", "secret": { "secret": "s" } })), None);
         assert_eq!(refused(json!({ "name": "a", "emptyDir": {} })), None);
         assert_eq!(refused(json!({ "name": "a", "emptyDir": { "medium": "MEMORY" } })), None);
+        assert_eq!(refused(json!({ "name": "a", "gcs": { "bucket": "b" } })), None);
         assert_eq!(
-            refused(json!({ "name": "a", "gcs": { "bucket": "b" } })).as_deref(),
-            Some("The local cloud mounts secrets and folders in memory: volume \"a\" is a Cloud Storage bucket.")
+            refused(json!({ "name": "a", "emptyDir": { "medium": "DISK" } })).as_deref(),
+            Some(
+                "The local cloud mounts secrets, folders in memory, buckets, shares and sockets: volume \"a\" is a folder on disk."
+            )
         );
-        for volume in [
-            json!({ "name": "a", "emptyDir": { "medium": "DISK" } }),
-            json!({ "name": "a", "nfs": {} }),
-            json!({ "name": "a", "cloudSqlInstance": {} }),
-        ] {
-            assert!(refused(volume).is_some());
-        }
         let mounted =
             json!({ "containers": [{ "volumeMounts": [{ "name": "a", "mountPath": "/a", "subPath": "b" }] }] });
         assert!(unsupported(&mounted).is_some());

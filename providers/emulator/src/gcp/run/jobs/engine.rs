@@ -93,6 +93,7 @@ async fn prepare(job: &Arc<Job>, name: &str, stop: &CancellationToken) -> Result
                 runtime,
                 logs: job.parts.logs.clone(),
                 secrets: job.parts.secrets.clone(),
+                shares: job.parts.shares.clone(),
             },
             stop: stop.clone(),
             hurry: job.hurry.clone(),
