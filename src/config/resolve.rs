@@ -169,7 +169,7 @@ fn deploy(spec: ServiceSpec, file: &File, over: Option<&schema::Target>) -> Depl
         .collect();
     exact.sort();
     exact.dedup();
-    Deploy { spec, tables, exact }
+    Deploy::new(spec, tables, exact)
 }
 
 fn neutral(file: &File) -> ServiceSpec {

@@ -104,7 +104,7 @@ fn asking(env: &[(&str, &str)]) -> plan::Deploy {
     spec.workload.main.image = Some(ImageRef(format!("memory/app@sha256:{}", "a".repeat(64))));
     spec.workload.main.env =
         env.iter().map(|(name, value)| ((*name).to_owned(), EnvValue::Plain((*value).to_owned()))).collect();
-    plan::Deploy { spec, tables: vec!["env".into()], exact: Vec::new() }
+    plan::Deploy::new(spec, vec!["env".into()], Vec::new())
 }
 
 async fn deployed(memory: &Memory, cx: &Ctx, asked: plan::Deploy) -> Result<()> {

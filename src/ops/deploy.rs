@@ -231,7 +231,7 @@ fn changes_image(plan: &Plan, local: &LocalImage) -> bool {
 fn image_of(plan: &Plan, observed: &Observed) -> Option<String> {
     let asked = match &plan.intent {
         Intent::Deploy(deploy) => deploy.spec.workload.main.image.as_ref(),
-        Intent::Destroy => None,
+        Intent::Traffic(_) | Intent::Destroy => None,
     };
     let live = || observed.service.as_ref()?.spec.workload.main.image.as_ref();
     asked.or_else(live)?.digest().map(str::to_owned)
@@ -241,7 +241,7 @@ fn image_of(plan: &Plan, observed: &Observed) -> Option<String> {
 fn is_public(plan: &Plan, observed: &Observed) -> bool {
     let asked = match &plan.intent {
         Intent::Deploy(deploy) => deploy.spec.public,
-        Intent::Destroy => None,
+        Intent::Traffic(_) | Intent::Destroy => None,
     };
     asked.or_else(|| observed.service.as_ref()?.spec.public).unwrap_or(false)
 }

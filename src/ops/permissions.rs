@@ -62,6 +62,7 @@ impl<'a> About<'a> {
     fn new(plan: &'a Plan, observed: Option<&Observed>, push: Option<&'a ImageRef>) -> Self {
         let (task, spec) = match &plan.intent {
             Intent::Destroy => (Task::Destroy, ServiceSpec::default()),
+            Intent::Traffic(_) => (Task::Traffic, ServiceSpec::default()),
             Intent::Deploy(deploy) => {
                 let created = plan.steps.iter().any(|step| step.verb == Verb::Create);
                 (

@@ -67,7 +67,7 @@ impl Backend<'_> {
         spec.workload.main.image = Some(self.images[0].clone());
         spec.workload.main.env =
             env.iter().map(|(name, value)| ((*name).to_owned(), EnvValue::Plain((*value).to_owned()))).collect();
-        Deploy { spec, tables: vec!["env".into()], exact: Vec::new() }
+        Deploy::new(spec, vec!["env".into()], Vec::new())
     }
 
     async fn observe(&self) -> Result<Observed> {
@@ -193,7 +193,7 @@ async fn an_image_alone_changes_the_image_alone(backend: &Backend<'_>) -> Result
     let before = backend.live().await?;
     let mut spec = ServiceSpec::default();
     spec.workload.main.image = Some(backend.images[1].clone());
-    let deploy = Deploy { spec, tables: Vec::new(), exact: Vec::new() };
+    let deploy = Deploy::new(spec, Vec::new(), Vec::new());
     let plan = backend.plan(&deploy).await?;
     assert_eq!(paths(&plan), ["image"]);
     backend.deploy(&deploy).await?;

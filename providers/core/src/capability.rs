@@ -12,6 +12,8 @@ use crate::{
 pub struct Capabilities {
     /// Earlier versions stay and can serve again.
     pub revisions: bool,
+    /// Several of them can serve at the same time, each with its share; and have URLs of their own.
+    pub traffic_split: bool,
     /// Logs can be followed.
     pub logs_follow: bool,
     /// A service may be open to anyone or closed.

@@ -8,6 +8,7 @@
 //! | [`ownership`] | which live fields are ours to change: the three-way rule |
 //! | [`observed`], [`receipt`] | what is live, and what a deploy wrote about itself |
 //! | [`plan`] | typed steps from observed to desired |
+//! | [`traffic`] | who gets how much traffic, and what a change makes of it |
 //! | [`capability`] | what a cloud can do, and the check against it |
 //! | [`provider`] | the trait that every cloud implements |
 //! | [`secret`] | what a store of secrets does |
@@ -41,5 +42,6 @@ pub mod retry;
 pub mod run;
 pub mod secret;
 pub mod spec;
+pub mod traffic;
 
 pub use error::{Error, ErrorKind, Result};

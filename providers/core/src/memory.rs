@@ -5,6 +5,7 @@ mod secrets;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,14 +20,17 @@ use crate::{
     event::Ctx,
     evidence::{Evidence, Sign},
     fields::FieldPath,
-    observed::{Fingerprint, Observed, ObservedService, Readiness, Revision, ServiceSummary, TrafficSplit},
+    observed::{
+        Fingerprint, Observed, ObservedService, Readiness, Revision, ServiceSummary, TrafficSplit, TrafficTarget,
+    },
     ownership::ownership,
     permission::{Answer, Form, Grant, Held, Members, Need, PermissionTable, Subject, Task},
-    plan::{Deploy, FORMAT, Intent, Outcome, Plan, ResourceRef, Risk, Step, Verb},
+    plan::{Deploy, FORMAT, Intent, NewTraffic, Outcome, Plan, ResourceRef, Risk, Step, Verb},
     provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry, RegistryAuth},
     receipt::{self, Receipt},
     secret::SecretStore,
     spec::{EnvValue, ImageRef, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
+    traffic,
 };
 
 /// Services that live as long as this value.
@@ -43,14 +47,25 @@ struct Stored {
     spec: ServiceSpec,
     receipt: Receipt,
     revisions: Vec<Revision>,
-    serving: Option<RevisionId>,
+    targets: Vec<TrafficTarget>,
+    /// The newest that became ready.
+    ready: Option<RevisionId>,
     logs: Vec<LogLine>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Action {
-    Write { spec: Box<ServiceSpec>, receipt: Receipt },
+    Write {
+        spec: Box<ServiceSpec>,
+        receipt: Receipt,
+        targets: Vec<TrafficTarget>,
+    },
+    /// `tag` is for the revision that a step before made.
+    Route {
+        targets: Vec<TrafficTarget>,
+        tag: Option<String>,
+    },
     Delete,
 }
 
@@ -58,6 +73,7 @@ impl Default for Memory {
     fn default() -> Self {
         let capabilities = Capabilities {
             revisions: true,
+            traffic_split: true,
             logs_follow: false,
             public_access: true,
             grpc_probe: true,
@@ -72,6 +88,16 @@ impl Default for Memory {
             max_instances: 1000,
         };
         Self { capabilities, services: Mutex::default(), secrets: secrets::Secrets::default() }
+    }
+}
+
+impl Stored {
+    fn split(&self) -> TrafficSplit {
+        traffic::split(&self.targets, self.ready.as_ref())
+    }
+
+    fn url(&self, name: impl fmt::Display) -> Option<String> {
+        self.ready.as_ref().map(|_| format!("memory://{name}"))
     }
 }
 
@@ -115,10 +141,11 @@ impl Provider for Memory {
             raw: serde_json::Value::Null,
             receipt: Some(stored.receipt.clone()),
             spec: stored.spec.clone(),
-            traffic: TrafficSplit(stored.serving.iter().map(|revision| (revision.clone(), 100)).collect()),
+            traffic: stored.split(),
+            targets: stored.targets.clone(),
             latest: stored.revisions.last().map(|revision| revision.id.clone()),
-            latest_ready: stored.serving.clone(),
-            url: stored.serving.as_ref().map(|_| format!("memory://{service}")),
+            latest_ready: stored.ready.clone(),
+            url: stored.url(service),
             readiness: readiness(stored),
         });
         Ok(Observed { service: observed, fingerprint: fingerprint(stored) })
@@ -127,7 +154,7 @@ impl Provider for Memory {
         let services = self.services_by_name();
         let summary = |(name, stored): (&ServiceName, &Stored)| ServiceSummary {
             name: name.to_string(),
-            url: stored.serving.as_ref().map(|_| format!("memory://{name}")),
+            url: stored.url(name),
             readiness: readiness(stored),
             ours: true,
             secrets: stored.spec.workload.main.live_secrets(),
@@ -137,7 +164,8 @@ impl Provider for Memory {
     async fn revisions(&self, _cx: &Ctx, service: &ServiceName) -> Result<Vec<Revision>> {
         let services = self.services_by_name();
         let Some(stored) = services.get(service) else { return Ok(Vec::new()) };
-        let share = |revision: &Revision| if stored.serving.as_ref() == Some(&revision.id) { 100 } else { 0 };
+        let split = stored.split();
+        let share = |revision: &Revision| split.0.get(&revision.id).copied().unwrap_or(0);
         Ok(stored
             .revisions
             .iter()
@@ -174,21 +202,27 @@ impl Provider for Memory {
         let resource = ResourceRef::new("service", service.as_str());
         let live = observed.service.as_ref();
         let mut kept = Vec::new();
-        let step = match (intent, live) {
-            (Intent::Destroy, None) => None,
+        let steps = match (intent, live) {
+            (Intent::Destroy, None) => Vec::new(),
             (Intent::Destroy, Some(_)) => {
                 let mut step = Step::new(1, Verb::Delete, resource, &Action::Delete)?;
                 step.risk = Risk::DataLoss;
-                Some(step)
+                vec![step]
             }
             (Intent::Deploy(deploy), _) => plan_deploy(deploy, live, resource, &mut kept)?,
+            (Intent::Traffic(_), None) => {
+                return Err(Error::new(ErrorKind::NotFound, "it does not exist").on(resource));
+            }
+            (Intent::Traffic(change), Some(live)) => {
+                route(1, &live.targets, traffic::changed(&live.targets, change)?, None, &resource)?
+            }
         };
         Ok(Plan {
             format: FORMAT,
             target: self.service_ref(service),
             intent: intent.clone(),
             base: observed.fingerprint.clone(),
-            steps: step.into_iter().collect(),
+            steps,
             kept,
         })
     }
@@ -199,19 +233,30 @@ impl Provider for Memory {
         if fingerprint(stored) != *at {
             return Err(Error::new(ErrorKind::Conflict, "the service was changed meanwhile").on(step.resource.clone()));
         }
-        let (spec, receipt) = match step.action()? {
+        let (spec, receipt, targets) = match step.action()? {
+            Action::Route { targets, tag } => {
+                let Some(mut next) = stored.cloned() else {
+                    return Err(Error::new(ErrorKind::NotFound, "it does not exist").on(step.resource.clone()));
+                };
+                next.route(targets, tag.as_deref())?;
+                next.generation += 1;
+                let (url, fingerprint) = (next.url(name), fingerprint(Some(&next)));
+                services.insert(name.clone(), next);
+                return Ok(Outcome { revision: None, url, fingerprint });
+            }
             Action::Delete => {
                 services.remove(name);
                 return Ok(Outcome { revision: None, url: None, fingerprint: fingerprint(None) });
             }
-            Action::Write { spec, receipt } => (*spec, receipt.stamped(&cx.stamp, Some("memory"))),
+            Action::Write { spec, receipt, targets } => (*spec, receipt.stamped(&cx.stamp, Some("memory")), targets),
         };
         let mut next = stored.cloned().unwrap_or_else(|| Stored {
             generation: 0,
             spec: ServiceSpec::default(),
             receipt: receipt.clone(),
             revisions: Vec::new(),
-            serving: None,
+            targets: Vec::new(),
+            ready: None,
             logs: Vec::new(),
         });
         next.generation += 1;
@@ -234,7 +279,8 @@ impl Provider for Memory {
                 text: text.to_owned(),
             });
         } else {
-            next.serving = Some(id.clone());
+            next.targets = targets;
+            next.ready = Some(id.clone());
         }
         let fingerprint = fingerprint(Some(&next));
         services.insert(name.clone(), next);
@@ -279,24 +325,71 @@ impl PermissionTable for Memory {
     }
 }
 
+impl Stored {
+    /// A target that leads to no revision is refused, and nothing changes.
+    fn route(&mut self, mut targets: Vec<TrafficTarget>, tag: Option<&str>) -> Result<()> {
+        if let Some(tag) = tag {
+            targets = traffic::tagged(&targets, tag, self.ready.clone());
+        }
+        for revision in targets.iter().filter_map(|target| target.revision.as_ref()) {
+            if !self.revisions.iter().any(|known| known.id == *revision) {
+                let text = format!("revision `{}` does not exist", revision.0);
+                return Err(Error::new(ErrorKind::NotFound, text));
+            }
+        }
+        self.targets = targets;
+        Ok(())
+    }
+}
+
+/// No step where both are the same.
+fn route(
+    id: u16,
+    before: &[TrafficTarget],
+    targets: Vec<TrafficTarget>,
+    tag: Option<&str>,
+    service: &ResourceRef,
+) -> Result<Vec<Step>> {
+    let mut changes = traffic::diff(before, &targets);
+    changes.extend(tag.map(|tag| traffic::tag_for_new(before, tag)));
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let action = Action::Route { targets, tag: tag.map(str::to_owned) };
+    let mut step = Step::new(id, Verb::Route, ResourceRef::new("traffic", &service.name), &action)?;
+    step.changes = changes;
+    Ok(vec![step])
+}
+
 fn plan_deploy(
     deploy: &Deploy,
     live: Option<&ObservedService>,
     resource: ResourceRef,
     kept: &mut Vec<FieldPath>,
-) -> Result<Option<Step>> {
+) -> Result<Vec<Step>> {
     if live.is_none() && deploy.spec.workload.main.image.is_none() {
         return Err(Error::new(ErrorKind::ConfigInvalid, "a first deploy needs an image").at_field("image"));
+    }
+    if live.is_none() && deploy.traffic == NewTraffic::None {
+        return Err(traffic::nobody_serves());
     }
     let own = ownership(&deploy.spec, &deploy.tables, &deploy.exact, live);
     let before = live.map(|live| live.spec.clone()).unwrap_or_default();
     let after = merge(&before, &deploy.spec, &own.write);
-    let changes = diff(&before, &after);
+    let mut changes = diff(&before, &after);
     let failed = live.is_some_and(|live| matches!(live.readiness, Readiness::Failed(_)));
     *kept = own.kept;
-    if changes.is_empty() && !failed {
-        return Ok(None);
+    let new = !changes.is_empty() || failed;
+    let (old, targets) = match live {
+        Some(live) => (live.targets.clone(), traffic::deployed(live, deploy.traffic, new)?),
+        None => (vec![TrafficTarget::latest(100)], vec![TrafficTarget::latest(100)]),
+    };
+    let tag = deploy.tag.as_deref();
+    if !new {
+        let newest = tag.filter(|_| !traffic::is_at_newest(live, tag));
+        return route(1, &old, targets, newest, &resource);
     }
+    changes.extend(traffic::diff(&old, &targets));
     let digest = after.workload.main.image.as_ref().and_then(|image| image.digest()).unwrap_or_default().to_owned();
     let receipt = Receipt {
         format: receipt::FORMAT,
@@ -309,9 +402,14 @@ fn plan_deploy(
         owned: own.receipt,
     };
     let verb = if live.is_some() { Verb::Update } else { Verb::Create };
-    let mut step = Step::new(1, verb, resource, &Action::Write { spec: Box::new(after), receipt })?;
+    let action = Action::Write { spec: Box::new(after), receipt, targets: targets.clone() };
+    let mut step = Step::new(1, verb, resource.clone(), &action)?;
     step.changes = changes;
-    Ok(Some(step))
+    let mut steps = vec![step];
+    if tag.is_some() {
+        steps.extend(route(2, &targets, targets.clone(), tag, &resource)?);
+    }
+    Ok(steps)
 }
 
 /// `live` with the fields of `write` as `desired` has them.

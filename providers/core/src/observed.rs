@@ -29,6 +29,9 @@ pub struct ObservedService {
     pub spec: ServiceSpec,
     /// Who gets how much traffic now.
     pub traffic: TrafficSplit,
+    /// Who shall get how much, and who has a tag: what was asked for.
+    #[serde(default)]
+    pub targets: Vec<TrafficTarget>,
     /// The revision made last.
     pub latest: Option<RevisionId>,
     /// The revision made last that became ready.
@@ -43,6 +46,21 @@ pub struct ObservedService {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TrafficSplit(pub BTreeMap<RevisionId, u8>);
+
+/// Where traffic is sent: to the newest revision, or to one by its name; by its share, by a tag of its own, or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficTarget {
+    /// To the newest revision that is ready, whichever that is.
+    pub latest: bool,
+    /// To this one.
+    pub revision: Option<RevisionId>,
+    /// Its share; 0 with a tag alone.
+    pub percent: u8,
+    /// The name by which it is reached at a URL of its own.
+    pub tag: Option<String>,
+    /// That URL, once the cloud has made it.
+    pub url: Option<String>,
+}
 
 /// Whether the cloud has done what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

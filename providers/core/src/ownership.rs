@@ -111,6 +111,7 @@ mod tests {
             receipt: Some(receipt),
             spec: spec(env),
             traffic: TrafficSplit::default(),
+            targets: Vec::new(),
             latest: None,
             latest_ready: None,
             url: None,

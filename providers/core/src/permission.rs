@@ -29,6 +29,8 @@ pub enum Task {
     Push,
     /// `status`.
     Status,
+    /// `traffic`.
+    Traffic,
     /// `logs`.
     Logs,
     /// `destroy`.
@@ -59,7 +61,7 @@ pub enum Task {
 
 impl Task {
     /// Every one, in the order in which they are listed.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Deploy,
         Self::First,
         Self::Change,
@@ -67,6 +69,7 @@ impl Task {
         Self::Plan,
         Self::Push,
         Self::Status,
+        Self::Traffic,
         Self::Logs,
         Self::Destroy,
         Self::Ci,
@@ -92,6 +95,7 @@ impl Task {
             Self::Plan => "plan",
             Self::Push => "push",
             Self::Status => "status",
+            Self::Traffic => "traffic",
             Self::Logs => "logs",
             Self::Destroy => "destroy",
             Self::Ci => "ci",
@@ -118,6 +122,7 @@ impl Task {
             Self::Plan => "plan",
             Self::Push => "push the image",
             Self::Status => "see the status",
+            Self::Traffic => "send the traffic elsewhere",
             Self::Logs => "read the logs",
             Self::Destroy => "remove the service",
             Self::Ci => "push, plan and deploy in a pipeline",

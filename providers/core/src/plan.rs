@@ -1,6 +1,7 @@
 //! Typed steps from observed to desired. A plan holds references to secrets, never values.
 use serde::{Deserialize, Serialize};
 
+pub use crate::traffic::{NewTraffic, Share, TrafficChange, Who};
 use crate::{
     Error, ErrorKind, Result,
     diff::FieldChange,
@@ -18,6 +19,8 @@ pub const FORMAT: u32 = 1;
 pub enum Intent {
     /// Make it so.
     Deploy(Box<Deploy>),
+    /// Send the traffic, or a tag, elsewhere; no setting changes and no revision is made.
+    Traffic(TrafficChange),
     /// Remove the service.
     Destroy,
 }
@@ -31,6 +34,19 @@ pub struct Deploy {
     pub tables: Vec<FieldPath>,
     /// The keyed tables that the file makes authoritative.
     pub exact: Vec<FieldPath>,
+    /// What becomes of the traffic.
+    #[serde(default)]
+    pub traffic: NewTraffic,
+    /// A tag for the newest revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+}
+
+impl Deploy {
+    /// All traffic to the newest revision, and no tag.
+    pub fn new(spec: ServiceSpec, tables: Vec<FieldPath>, exact: Vec<FieldPath>) -> Self {
+        Self { spec, tables, exact, traffic: NewTraffic::default(), tag: None }
+    }
 }
 
 /// What will be done, made by [`Provider::plan`](crate::provider::Provider::plan).
@@ -117,6 +133,8 @@ pub enum Verb {
     Create,
     /// Changes it in place.
     Update,
+    /// Sends traffic elsewhere.
+    Route,
     /// Removes it.
     Delete,
 }

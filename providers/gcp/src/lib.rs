@@ -7,6 +7,7 @@
 //! | `run::edit` | a neutral spec written into a live service, and read back |
 //! | `run::mounts` | secrets as files: volumes and their mounts; `run::secret_names` knows one secret by each of its names |
 //! | `run::unnamed` | what is live and has no key in carrack.toml |
+//! | `run::traffic` | who gets how much of it, target by target |
 //! | `run::plan` | from observed to steps; pure |
 //! | `run::apply` | one step, sent and waited for |
 //! | `run::evidence` | what a failed deploy left behind; `run::signs` reads Cloud Run's texts |
@@ -85,6 +86,7 @@ pub fn capabilities() -> Capabilities {
     };
     Capabilities {
         revisions: true,
+        traffic_split: true,
         logs_follow: true,
         public_access: true,
         grpc_probe: true,

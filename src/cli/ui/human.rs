@@ -95,6 +95,7 @@ const fn step_verbs(verb: Verb) -> (&'static str, &'static str) {
     match verb {
         Verb::Create => ("Creating", "Created"),
         Verb::Update => ("Updating", "Updated"),
+        Verb::Route => ("Routing", "Routed"),
         Verb::Delete => ("Deleting", "Deleted"),
     }
 }

@@ -21,6 +21,7 @@ pub(in crate::cli) fn plan(plan: &Plan) -> String {
         let verb = match step.verb {
             Verb::Create => "create",
             Verb::Update => "update",
+            Verb::Route => "route",
             Verb::Delete => "delete",
         };
         text += if text.is_empty() { "" } else { "\n" };

@@ -20,6 +20,7 @@ pub(in crate::cli) fn render(plan: &Plan) -> String {
         let verb = match step.verb {
             Verb::Create => "create",
             Verb::Update => "update",
+            Verb::Route => "route",
             Verb::Delete => "delete",
         };
         text += &line("Plan", &format!("{verb} {} `{}` ({place})", step.resource.kind, step.resource.name));

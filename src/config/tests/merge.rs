@@ -214,7 +214,7 @@ fn a_build_is_named_after_the_service_and_starts_from_scratch() {
 #[test]
 fn the_least_file_asks_for_nothing() {
     let resolved = resolve(&loaded("service.name = \"hello\""), None);
-    let nothing = Deploy { spec: ServiceSpec::default(), tables: Vec::new(), exact: Vec::new() };
+    let nothing = Deploy::new(ServiceSpec::default(), Vec::new(), Vec::new());
     assert_eq!((resolved.deploy, resolved.image), (nothing, None));
 }
 

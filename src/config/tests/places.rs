@@ -82,6 +82,7 @@ fn what_a_cloud_refuses_is_shown_in_the_file() {
     };
     let capabilities = Capabilities {
         revisions: true,
+        traffic_split: true,
         logs_follow: true,
         public_access: true,
         grpc_probe: false,

@@ -162,7 +162,7 @@ impl<'a> Bench<'a> {
         let mut spec = ServiceSpec { port: Some(8080), public: Some(true), ..ServiceSpec::default() };
         let say = if matches!(flow, Flow::Change | Flow::Traffic) { "two" } else { "one" };
         spec.workload.main.env = [("SAY".to_owned(), EnvValue::Plain(say.into()))].into();
-        Deploy { spec, tables: vec!["env".into()], exact: Vec::new() }
+        Deploy::new(spec, vec!["env".into()], Vec::new())
     }
 
     async fn deploy(&self, cell: &Cell, flow: Flow, renewable: bool) -> Result<Report> {

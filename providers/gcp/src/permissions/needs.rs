@@ -40,6 +40,7 @@ pub(super) fn needs(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Nee
         Task::Plan => list.plan(),
         Task::Push => list.push(),
         Task::Status => list.status(),
+        Task::Traffic => list.traffic(),
         Task::Logs => list.project("logging.logEntries.list", "reads log entries", LOGGING),
         Task::Destroy => list.destroy(),
         Task::Check => list.check(),
@@ -290,6 +291,16 @@ impl List<'_> {
         self.project("run.services.list", "lists services", RUN);
         self.only("for `status --all`");
         self.evidence();
+    }
+
+    /// A change of traffic alone sends no template, so that nobody acts as the service's account.
+    fn traffic(&mut self) {
+        self.service("run.services.get", "reads the live service", RUN);
+        self.service("run.services.getIamPolicy", "reads who may call the service", RUN);
+        self.only("without it whether the service is public is unknown");
+        self.service("run.revisions.list", "sees which revisions there are", RUN);
+        self.service("run.services.update", "sends the traffic elsewhere", RUN);
+        self.wait();
     }
 
     fn destroy(&mut self) {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{
     Etags, client,
     plan::Action,
+    traffic::with_tag,
     wire::{self, RECEIPT},
 };
 use crate::{
@@ -63,6 +64,23 @@ pub(crate) async fn apply(
             let policy = client::set_policy(provider, cx, name, &policy).await?;
             let etags = Etags { policy: Etags::of(None, Some(&policy)).policy, ..etags };
             Ok(Outcome { revision: None, url: None, fingerprint: etags.fingerprint() })
+        }
+        Action::Route { mut traffic, tag } => {
+            if let Some(tag) = tag {
+                let Some(revision) = &etags.revision else {
+                    let text = format!("no revision is ready that could have the tag `{tag}`");
+                    return Err(Error::new(ErrorKind::Conflict, text).on(step.resource.clone()));
+                };
+                traffic = with_tag(traffic, &tag, revision);
+            }
+            let mut body = json!({ "traffic": traffic });
+            if let Some(etag) = &etags.service {
+                body["etag"] = json!(etag);
+            }
+            let started = client::patch_service(provider, cx, name, &["traffic".to_owned()], false, &body).await?;
+            let updated = finish(provider, cx, started, ErrorKind::Unhealthy).await?;
+            // It made none.
+            Ok(Outcome { revision: None, ..outcome(&updated, etags.policy)? })
         }
         Action::Delete => {
             match client::delete_service(provider, cx, name, etags.service.as_deref()).await? {

@@ -7,6 +7,7 @@ mod mounts;
 pub(crate) mod plan;
 mod secret_names;
 mod signs;
+mod traffic;
 mod unnamed;
 mod wire;
 
@@ -28,12 +29,17 @@ struct Etags {
     service: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
+    /// The newest revision that was ready, for a step that names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<String>,
 }
 
 impl Etags {
     fn of(service: Option<&Value>, policy: Option<&Value>) -> Self {
         let etag = |value: Option<&Value>| value?.get("etag")?.as_str().map(str::to_owned);
-        Self { service: etag(service), policy: etag(policy) }
+        let revision = service.and_then(|service| service["latestReadyRevision"].as_str());
+        let revision = revision.map(wire::short_name).filter(|name| !name.is_empty()).map(str::to_owned);
+        Self { service: etag(service), policy: etag(policy), revision }
     }
     fn read(fingerprint: &Fingerprint) -> Self {
         serde_json::from_str(&fingerprint.0).unwrap_or_default()

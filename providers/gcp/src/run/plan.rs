@@ -3,11 +3,12 @@ use carrack_core::{
     Error, ErrorKind, Result,
     diff::{FieldChange, diff},
     fields::{FieldPath, FieldValue, keyed_table},
-    observed::{Observed, ObservedService},
+    observed::{Observed, ObservedService, TrafficTarget},
     ownership::ownership,
-    plan::{Deploy, FORMAT, Intent, Plan, ResourceRef, Risk, Step, Verb},
+    plan::{Deploy, FORMAT, Intent, NewTraffic, Plan, ResourceRef, Risk, Step, Verb},
     receipt::{self, Receipt},
     spec::{ServiceRef, ServiceSpec},
+    traffic::{self, deployed, is_at_newest, nobody_serves},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     edit::{edit, empty},
+    traffic::{check_tag, plan_change, route, written},
     unnamed::unnamed,
     wire::from_wire,
 };
@@ -23,9 +25,26 @@ use super::{
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Action {
-    Create { body: Value, template: Receipt, service: Receipt },
-    Patch { body: Value, mask: Vec<String>, force: bool, template: Option<Receipt>, service: Receipt },
-    SetPolicy { policy: Value },
+    Create {
+        body: Value,
+        template: Receipt,
+        service: Receipt,
+    },
+    Patch {
+        body: Value,
+        mask: Vec<String>,
+        force: bool,
+        template: Option<Receipt>,
+        service: Receipt,
+    },
+    SetPolicy {
+        policy: Value,
+    },
+    /// `tag` is for the newest revision, which a step before may have made.
+    Route {
+        traffic: Value,
+        tag: Option<String>,
+    },
     Delete,
 }
 
@@ -36,6 +55,7 @@ pub(crate) fn plan(target: ServiceRef, intent: &Intent, observed: &Observed) -> 
     let live = observed.service.as_ref();
     let (steps, kept) = match intent {
         Intent::Deploy(deploy) => plan_deploy(&target, deploy, live)?,
+        Intent::Traffic(change) => (plan_change(&target, change, live)?, Vec::new()),
         Intent::Destroy => (plan_destroy(&target, live)?, Vec::new()),
     };
     Ok(Plan { format: FORMAT, target, intent: intent.clone(), base: observed.fingerprint.clone(), steps, kept })
@@ -47,6 +67,9 @@ fn plan_deploy(
     live: Option<&ObservedService>,
 ) -> Result<(Vec<Step>, Vec<FieldPath>)> {
     let spec = &deploy.spec;
+    if let Some(tag) = &deploy.tag {
+        check_tag(tag, &target.name)?;
+    }
     let own = ownership(spec, &deploy.tables, &deploy.exact, live);
     let before = live.map_or_else(empty, |live| live.raw.clone());
     let mut after = edit(&before, spec, &own.write)?;
@@ -65,8 +88,12 @@ fn plan_deploy(
         .filter(|change| own.write.contains(&change.path))
         .partition(|change| change.path == "service.public" && before["policy"] != after["policy"]);
     let mut steps = Vec::new();
+    let tag = deploy.tag.as_deref();
     match live {
         None => {
+            if deploy.traffic == NewTraffic::None {
+                return Err(nobody_serves());
+            }
             if spec.workload.main.image.is_none() {
                 return Err(Error::new(ErrorKind::ConfigInvalid, "a first deploy needs an image")
                     .at_field("image")
@@ -75,6 +102,8 @@ fn plan_deploy(
             let (template, service) = receipts(deploy, &own.receipt, None, spec);
             let action = Action::Create { body: after["service"].clone(), template, service };
             steps.push(step(1, Verb::Create, resource(target), changes, &action)?);
+            let all = [TrafficTarget::latest(100)];
+            steps.extend(tag.map(|tag| route(2, target, None, &all, all.to_vec(), Some(tag))).transpose()?.flatten());
         }
         Some(live) => {
             let failed = failed_revision(live);
@@ -86,7 +115,12 @@ fn plan_deploy(
                     template.remove("revision");
                 }
                 changes.extend(failed);
-                changes.extend(route_to_latest(&mut after["service"]));
+            }
+            let wanted = deployed(live, deploy.traffic, new_revision)?;
+            let moved = traffic::diff(&live.targets, &wanted);
+            if new_revision && !moved.is_empty() {
+                changes.extend(moved);
+                after["service"]["traffic"] = written(&before["service"]["traffic"], &wanted);
             }
             let mask: Vec<String> = PARTS
                 .iter()
@@ -108,6 +142,13 @@ fn plan_deploy(
                 let action = Action::Patch { body: body.into(), mask, force, template, service };
                 steps.push(step(1, Verb::Update, resource(target), changes, &action)?);
             }
+            // In the write that makes the revision, or in one of its own. The new one's name is known after it only.
+            let (from, newest) = match new_revision {
+                true => (&wanted, tag),
+                false => (&live.targets, tag.filter(|_| !is_at_newest(Some(live), tag))),
+            };
+            let id = if steps.is_empty() { 1 } else { 2 };
+            steps.extend(route(id, target, Some(live), from, wanted.clone(), newest)?);
         }
     }
     if !policy_changes.is_empty() {
@@ -145,35 +186,6 @@ fn failed_revision(live: &ObservedService) -> Option<FieldChange> {
     }
     let failed = live.latest.as_ref().map(|revision| FieldValue::Shown(format!("{} (failed)", revision.0)));
     Some(FieldChange { path: "revision".into(), from: failed, to: Some(FieldValue::Shown("a new one".into())) })
-}
-
-/// Targets that name a revision stay where they are when a new one is made, so all traffic is sent to the
-/// latest, and tags are kept.
-fn route_to_latest(service: &mut Value) -> Option<FieldChange> {
-    const LATEST: &str = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST";
-    let targets = service["traffic"].as_array()?.clone();
-    let serving: Vec<&Value> = targets.iter().filter(|target| target["percent"].as_u64().unwrap_or(0) > 0).collect();
-    if serving.is_empty() || serving.iter().all(|target| target["type"] == LATEST) {
-        return None;
-    }
-    let shown = serving
-        .iter()
-        .map(|target| format!("{} {}%", target["revision"].as_str().unwrap_or("latest"), target["percent"]))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let tagged = targets.iter().filter(|target| target.get("tag").is_some()).map(|target| {
-        let mut target = target.clone();
-        if let Some(map) = target.as_object_mut() {
-            map.remove("percent");
-        }
-        target
-    });
-    service["traffic"] = std::iter::once(json!({ "type": LATEST, "percent": 100 })).chain(tagged).collect();
-    Some(FieldChange {
-        path: "traffic".into(),
-        from: Some(FieldValue::Shown(shown)),
-        to: Some(FieldValue::Shown("latest 100%".into())),
-    })
 }
 
 /// Two receipts: of the fields that live on the template, and of those on the service.

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::{
     mounts::{Mount, Volume, files},
     secret_names::Own,
+    traffic::{LATEST as TO_LATEST, targets},
 };
 use crate::iam;
 
@@ -35,6 +36,7 @@ pub(super) struct Service {
     pub(super) terminal_condition: Condition,
     pub(super) latest_created_revision: String,
     pub(super) latest_ready_revision: String,
+    pub(super) traffic: Vec<Traffic>,
     pub(super) traffic_statuses: Vec<Traffic>,
     pub(super) uri: String,
     pub(super) reconciling: bool,
@@ -150,9 +152,11 @@ pub(super) struct Condition {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Traffic {
-    r#type: String,
-    revision: String,
-    percent: u8,
+    pub(super) r#type: String,
+    pub(super) revision: String,
+    pub(super) percent: u8,
+    pub(super) tag: String,
+    pub(super) uri: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -211,7 +215,7 @@ impl Service {
     pub(super) fn traffic_split(&self) -> TrafficSplit {
         let mut split = TrafficSplit::default();
         for target in self.traffic_statuses.iter().filter(|target| target.percent > 0) {
-            let latest = target.r#type == "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" && target.revision.is_empty();
+            let latest = target.r#type == TO_LATEST && target.revision.is_empty();
             let name = if latest { &self.latest_ready_revision } else { &target.revision };
             *split.0.entry(RevisionId(short_name(name).to_owned())).or_default() += target.percent;
         }
@@ -274,6 +278,7 @@ pub(super) fn observed(raw: Value) -> Result<ObservedService> {
         receipt: service.receipt(spec.workload.main.image.as_ref())?,
         spec,
         traffic: service.traffic_split(),
+        targets: targets(&service),
         latest: revision(&service.latest_created_revision),
         latest_ready: revision(&service.latest_ready_revision),
         url: (!service.uri.is_empty()).then(|| service.uri.clone()),
