@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     commands::{
         auth, build, check, ci, completions, deploy, destroy, explain, init, logs, permissions, plan, push, schema,
-        secrets, status,
+        secrets, status, traffic,
     },
     error::Failure,
     session::Session,
@@ -98,6 +98,8 @@ enum Command {
     Deploy(deploy::Options),
     /// Show the live service
     Status(status::Options),
+    /// Show who gets the traffic, or send it elsewhere
+    Traffic(traffic::Options),
     /// Print the service's log lines
     Logs(logs::Options),
     /// Show whose credentials are used
@@ -163,6 +165,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Plan(options) => plan::run(session, options).await,
         Command::Deploy(options) => deploy::run(session, options).await,
         Command::Status(options) => status::run(session, options).await,
+        Command::Traffic(options) => traffic::run(session, options).await,
         Command::Logs(options) => logs::run(session, options).await,
         Command::Auth(options) => auth::run(session, options).await,
         Command::Destroy(options) => destroy::run(session, options).await,

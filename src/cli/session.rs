@@ -361,6 +361,7 @@ impl Session {
             name: project.resolved.name.clone(),
             deploy: project.resolved.deploy.clone(),
             image: self.image(project, connection, image)?,
+            chosen: false,
             secrets: deploy_secrets::Options { grant: false, flags: self.flags() },
         })
     }

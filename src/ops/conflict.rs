@@ -129,6 +129,7 @@ async fn contested(theirs: Vec<plan::Deploy>) -> (Result<super::Report>, Contest
         name: name(),
         deploy: ours,
         image: Image::Keep,
+        chosen: false,
         secrets: Options::default(),
     };
     let result = deploy(&cx, &request).await;

@@ -6,19 +6,21 @@ use carrack_core::{
     event::{Ctx, Event},
     observed::{Observed, ObservedService, Readiness},
     permission::{Subject, Task},
-    plan::{Deploy, Intent, Plan, ResourceRef},
+    plan::{Deploy, Intent, NewTraffic, Plan, ResourceRef},
     provider::Provider,
     spec::{ImageRef, ServiceName},
 };
 use tokio::time::Instant;
 
 use super::{
-    Outcome, Report,
+    Outcome, Report, TagUrl,
     converge::converge,
     deploy_secrets::{self, Grant},
     dossier::{explained, explained_later},
     image::{LocalImage, build_image, pinned, push_image},
-    permissions, verify,
+    permissions,
+    traffic::{open_choice, who_serves},
+    verify,
 };
 use crate::image::{Recipe, Tag, Ways};
 
@@ -53,6 +55,8 @@ pub struct Request<'a> {
     pub deploy: Deploy,
     /// Where the image comes from.
     pub image: Image,
+    /// Whether it was said what becomes of the traffic.
+    pub chosen: bool,
     /// What is done with secrets that cannot be read.
     pub secrets: deploy_secrets::Options,
 }
@@ -68,6 +72,8 @@ pub struct Prepared {
     pub local: Option<LocalImage>,
     /// What the service shall be able to read.
     pub grants: Vec<Grant>,
+    /// The traffic was split by hand, and nobody said what becomes of it: a refusal that names the ways on.
+    pub open: Option<Error>,
 }
 
 /// Builds the image and looks at the service, side by side, and plans.
@@ -107,15 +113,23 @@ async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
     let observed = deploy_secrets::observed(cx, *provider, name, &mut deploy.spec, &request.secrets);
     let ((image, local), (observed, grants)) = tokio::try_join!(image, observed)?;
     deploy.spec.workload.main.image = image;
+    if deploy.tag.is_some() && !request.chosen && observed.service.as_ref().is_some_and(ObservedService::pinned) {
+        // It is asked for by its own URL; who serves goes on.
+        deploy.traffic = NewTraffic::None;
+    }
     let plan = provider.plan(name, &Intent::Deploy(Box::new(deploy)), &observed)?;
     cx.events.emit(Event::Planned { plan: Box::new(plan.clone()) });
-    Ok(Prepared { plan, observed, local, grants })
+    let open = open_choice(&plan, &observed).filter(|_| !request.chosen);
+    Ok(Prepared { plan, observed, local, grants, open })
 }
 
 /// The whole way, from the file to a service that answers.
 pub async fn deploy(cx: &Ctx, request: &Request<'_>) -> Result<Report> {
     let started = Instant::now();
-    let prepared = prepare(cx, request).await?;
+    let mut prepared = prepare(cx, request).await?;
+    if let Some(open) = prepared.open.take() {
+        return Err(open);
+    }
     let mut report = apply(cx, request.provider, request.ways, prepared).await?;
     report.elapsed = started.elapsed();
     Ok(report)
@@ -123,7 +137,7 @@ pub async fn deploy(cx: &Ctx, request: &Request<'_>) -> Result<Report> {
 
 /// Does what was prepared. A plan that is empty sends nothing.
 pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared: Prepared) -> Result<Report> {
-    let Prepared { plan, observed, local, grants } = prepared;
+    let Prepared { plan, observed, local, grants, open: _ } = prepared;
     let started = Instant::now();
     let name = plan.target.name.clone();
     let live = observed.service.as_ref();
@@ -135,6 +149,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
             .and_then(|live| live.traffic.0.iter().max_by_key(|(_, percent)| **percent))
             .map(|(id, _)| id.clone()),
         digest: image_of(&plan, &observed),
+        tag: None,
         probe: None,
         run: None,
         elapsed: started.elapsed(),
@@ -145,7 +160,8 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
             if let Err(error) = unchanged(cx, live) {
                 return Err(explained(cx, provider, ways, &name, error).await);
             }
-            report.probe = verified(cx, provider, &report, live.spec.public == Some(true), false).await?;
+            let reached = reached(&mut report, &plan, live);
+            report.probe = verified(cx, provider, &report, reached, live.spec.public == Some(true), false).await?;
         }
         report.elapsed = started.elapsed();
         return Ok(report);
@@ -175,29 +191,79 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     report.result = Outcome::Deployed;
     report.url = done.url.clone().or(report.url);
     report.revision = done.revision.clone().or(report.revision);
-    report.probe =
-        verified(cx, provider, &report, public, opened).await.map_err(|error| error.with_report(done.clone()))?;
+    let probe = async {
+        let mut reached = Reached::Service;
+        if let Intent::Deploy(deploy) = &plan.intent
+            && (deploy.traffic == NewTraffic::None || deploy.tag.is_some())
+            && let Some(live) = provider.observe(cx, &name).await?.service
+        {
+            reached = self::reached(&mut report, &plan, &live);
+        }
+        verified(cx, provider, &report, reached, public, opened).await
+    };
+    report.probe = probe.await.map_err(|error| error.with_report(done.clone()))?;
     report.run = Some(done);
     report.elapsed = started.elapsed();
     Ok(report)
 }
 
-/// Asks the service itself.
+/// Where the newest revision is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reached {
+    /// It has traffic.
+    Service,
+    /// It has none, and a tag.
+    Tag(String),
+    /// It has neither.
+    Nowhere,
+}
+
+/// Where the newest revision of a live service is reached; the report is told its name and its tag.
+fn reached(report: &mut Report, plan: &Plan, live: &ObservedService) -> Reached {
+    let Intent::Deploy(deploy) = &plan.intent else { return Reached::Service };
+    let tag = deploy.tag.as_ref().map(|name| {
+        let target = live.targets.iter().find(|target| target.tag.as_ref() == Some(name));
+        TagUrl { name: name.clone(), url: target.and_then(|target| target.url.clone()) }
+    });
+    report.tag.clone_from(&tag);
+    if deploy.traffic == NewTraffic::All
+        || live.latest_ready.as_ref().is_none_or(|new| live.traffic.0.contains_key(new))
+    {
+        return Reached::Service;
+    }
+    report.revision.clone_from(&live.latest_ready);
+    tag.and_then(|tag| tag.url).map_or(Reached::Nowhere, Reached::Tag)
+}
+
+/// Asks the service itself, or the newest revision where it has no traffic.
 async fn verified(
     cx: &Ctx,
     provider: &dyn Provider,
     report: &Report,
+    reached: Reached,
     public: bool,
     opened: bool,
 ) -> Result<Option<verify::Probe>> {
-    let Some(url) = &report.url else { return Ok(None) };
-    match verify::verify(cx, provider, url, public, opened).await {
+    let Some(service) = &report.url else { return Ok(None) };
+    let revision = report.revision.as_ref().map_or("the newest revision", |revision| revision.0.as_str());
+    let url = match &reached {
+        Reached::Service => service,
+        Reached::Tag(url) => url,
+        Reached::Nowhere => {
+            let message = format!("not probed: {revision} has no traffic, and no URL of its own without `--tag NAME`");
+            cx.events.emit(Event::Note { message });
+            return Ok(None);
+        }
+    };
+    match verify::verify_at(cx, provider, url, service, public, opened).await {
         Ok(probe) => Ok(probe),
         Err(error) => {
-            let revision = report.revision.as_ref().map_or("the newest revision", |revision| revision.0.as_str());
-            let error = error.hint(format!(
-                "{revision} has the traffic: mend it, or deploy an earlier image with `--image REF@DIGEST`"
-            ));
+            let error = error.hint(match reached {
+                Reached::Service => {
+                    format!("{revision} has the traffic: mend it, or deploy an earlier image with `--image REF@DIGEST`")
+                }
+                _ => format!("{revision} has no traffic: who served before goes on"),
+            });
             Err(explained_later(cx, provider, &report.service.name, report.revision.as_ref(), error).await)
         }
     }
@@ -214,7 +280,7 @@ fn unchanged(cx: &Ctx, live: &ObservedService) -> Result<()> {
         });
     }
     if live.latest_ready.as_ref().is_some_and(|latest| !live.traffic.0.contains_key(latest)) {
-        let message = "the newest revision gets no traffic: it was sent elsewhere by hand".to_owned();
+        let message = format!("the newest revision gets no traffic: {}", who_serves(live));
         cx.events.emit(Event::Warning { message });
     }
     Ok(())

@@ -31,6 +31,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, plan: &Plan) -> Result<Rep
         url: None,
         revision: None,
         digest: None,
+        tag: None,
         probe: None,
         run: Some(done),
         elapsed: started.elapsed(),

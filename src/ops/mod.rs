@@ -13,6 +13,7 @@ pub mod permissions;
 pub mod registries;
 pub mod saved_plan;
 pub mod secrets;
+pub mod traffic;
 pub mod verify;
 
 use std::time::Duration;
@@ -33,10 +34,13 @@ pub struct Report {
     pub result: Outcome,
     /// Where it answers.
     pub url: Option<String>,
-    /// The revision that serves.
+    /// The revision that serves; after a deploy without traffic the new one.
     pub revision: Option<RevisionId>,
     /// The image's digest.
     pub digest: Option<String>,
+    /// The tag that the deploy gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<TagUrl>,
     /// What the service answered.
     pub probe: Option<verify::Probe>,
     /// What was done, step by step.
@@ -44,6 +48,15 @@ pub struct Report {
     /// In all.
     #[serde(rename = "elapsed_ms", serialize_with = "millis")]
     pub elapsed: Duration,
+}
+
+/// A revision's tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TagUrl {
+    /// Its name.
+    pub name: String,
+    /// Where it answers by it.
+    pub url: Option<String>,
 }
 
 /// How a command ended.

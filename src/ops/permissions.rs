@@ -63,6 +63,10 @@ impl<'a> About<'a> {
         let (task, spec) = match &plan.intent {
             Intent::Destroy => (Task::Destroy, ServiceSpec::default()),
             Intent::Traffic(_) => (Task::Traffic, ServiceSpec::default()),
+            // Without a template nobody acts as the service's account.
+            Intent::Deploy(_) if plan.steps.iter().all(|step| step.verb == Verb::Route) => {
+                (Task::Traffic, ServiceSpec::default())
+            }
             Intent::Deploy(deploy) => {
                 let created = plan.steps.iter().any(|step| step.verb == Verb::Create);
                 (

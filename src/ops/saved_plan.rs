@@ -57,5 +57,6 @@ pub async fn prepare(
         )
         .hint("look at it, then make the plan anew: `carrack plan --out FILE`"));
     }
-    Ok(Prepared { plan: fresh, observed, local: None, grants })
+    // Whoever made it saw what becomes of the traffic.
+    Ok(Prepared { plan: fresh, observed, local: None, grants, open: None })
 }

@@ -31,6 +31,19 @@ pub struct Probe {
 
 /// Asks the service itself. A private one is asked as whoever deploys, where that can be; else it is said why not.
 pub async fn verify(cx: &Ctx, provider: &dyn Provider, url: &str, public: bool, opened: bool) -> Result<Option<Probe>> {
+    verify_at(cx, provider, url, url, public, opened).await
+}
+
+/// The same of a service at another of its URLs, such as a tag's: an ID token is for the service's own URL, `audience`.
+/// <https://cloud.google.com/run/docs/authenticating/service-to-service#acquire-token>
+pub async fn verify_at(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    url: &str,
+    audience: &str,
+    public: bool,
+    opened: bool,
+) -> Result<Option<Probe>> {
     if public {
         let probe = probe(cx, url, opened, None).await?;
         answered(cx, &probe);
@@ -44,7 +57,7 @@ pub async fn verify(cx: &Ctx, provider: &dyn Provider, url: &str, public: bool, 
     if !Url::parse(url).is_ok_and(|url| url.scheme() == "https" || is_loopback(&url)) {
         return not_probed(format!("a token is not sent to {url} in the open"));
     }
-    let invocation = match provider.invocation(cx, url).await {
+    let invocation = match provider.invocation(cx, audience).await {
         Ok(invocation) => invocation,
         Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
         // The deploy is done, and this is no fault of it.

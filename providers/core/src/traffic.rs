@@ -114,11 +114,7 @@ pub fn changed(live: &[TrafficTarget], change: &TrafficChange) -> Result<Vec<Tra
     }
     let mut shares: Vec<(To, u8)> = shares(live);
     if !change.shares.is_empty() {
-        let sum: u32 = change.shares.iter().map(|share| u32::from(share.percent)).sum();
-        if sum != 100 {
-            return Err(Error::new(ErrorKind::Usage, format!("the shares of the traffic are {sum} % in all"))
-                .hint("they have to be 100 % in all: `latest=100`, or `latest=90 REVISION=10`"));
-        }
+        check_sum(change.shares.iter().map(|share| share.percent))?;
         shares.clear();
         for Share { who, percent } in change.shares.iter().filter(|share| share.percent > 0) {
             let to = match who {
@@ -133,6 +129,16 @@ pub fn changed(live: &[TrafficTarget], change: &TrafficChange) -> Result<Vec<Tra
         }
     }
     Ok(joined(shares, after, live))
+}
+
+/// Refuses shares that are not 100 in all.
+pub fn check_sum(shares: impl IntoIterator<Item = u8>) -> Result<()> {
+    let sum: u32 = shares.into_iter().map(u32::from).sum();
+    if sum == 100 {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Usage, format!("the shares of the traffic are {sum} % in all"))
+        .hint("they have to be 100 % in all: `latest=100`, or `latest=90 REVISION=10`"))
 }
 
 /// The targets as a deploy wants them. `new` says whether it makes a revision. Refuses to keep who serves where

@@ -17,3 +17,4 @@ pub(super) mod push;
 pub(super) mod schema;
 pub(super) mod secrets;
 pub(super) mod status;
+pub(super) mod traffic;

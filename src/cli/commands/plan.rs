@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 
-use carrack_core::{Error, ErrorKind};
+use carrack_core::{Error, ErrorKind, event::Event};
 use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{error::Failure, session::Session, ui::markdown},
+    cli::{commands::traffic::New, error::Failure, session::Session, ui::markdown},
     ops::{deploy::prepare, image, saved_plan},
 };
 
@@ -15,11 +15,14 @@ use crate::{
   carrack plan
   carrack plan --exit-code            exit 3 when something would change
   carrack plan --out plan.json        then `carrack deploy --plan plan.json`
+  carrack plan --no-traffic           of a deploy that leaves the traffic as it is
   carrack plan --summary plan.md      for a comment on the change")]
 pub(in crate::cli) struct Options {
     /// An image that is in a registry, instead of what the file says
     #[arg(long, value_name = "REF@DIGEST")]
     image: Option<String>,
+    #[command(flatten)]
+    traffic: New,
     /// Write the plan to a file, for `deploy --plan`
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -41,9 +44,20 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     }
     let connection = session.connect(&project.place).await?;
     let ways = session.ways(&connection);
-    let request = session.request(&project, &connection, &ways, options.image)?;
-    let prepared = prepare(&session.cx, &request).await.map_err(|error| session.located(&project, error))?;
+    let mut request = session.request(&project, &connection, &ways, options.image)?;
+    options.traffic.ask(&mut request);
+    let mut prepared = prepare(&session.cx, &request).await.map_err(|error| session.located(&project, error))?;
+    let open = prepared.open.take();
+    if let Some(open) = open.as_ref().filter(|_| !session.common.yes) {
+        let ways = open.hints().join("; ");
+        let message = format!("a deploy asks first, {}: {ways}", open.message());
+        session.cx.events.emit(Event::Note { message });
+    }
     if let Some(path) = &options.out {
+        if let Some(open) = open.filter(|_| !session.common.yes) {
+            // What is written down is applied without a question.
+            return Err(open.into());
+        }
         if let Some(local) = &prepared.local {
             image::require(&session.cx, request.ways, &local.reference()).await?;
         }

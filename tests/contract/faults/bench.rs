@@ -174,6 +174,7 @@ impl<'a> Bench<'a> {
             name: cell.name.clone(),
             deploy: Self::spec(flow),
             image,
+            chosen: true,
             secrets: Options::default(),
         };
         deploy(&self.cx, &request).await
