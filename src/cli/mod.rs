@@ -15,8 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     commands::{
-        auth, build, check, ci, completions, deploy, destroy, explain, init, logs, permissions, plan, push, schema,
-        secrets, status, traffic,
+        auth, build, check, ci, completions, deploy, destroy, explain, history, init, logs, permissions, plan, push, schema, secrets, status, traffic,
     },
     error::Failure,
     session::Session,
@@ -100,6 +99,8 @@ enum Command {
     Status(status::Options),
     /// Show who gets the traffic, or send it elsewhere
     Traffic(traffic::Options),
+    /// List the revisions: when, who, from which commit, and what serves
+    History(history::Options),
     /// Print the service's log lines
     Logs(logs::Options),
     /// Show whose credentials are used
@@ -166,6 +167,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Deploy(options) => deploy::run(session, options).await,
         Command::Status(options) => status::run(session, options).await,
         Command::Traffic(options) => traffic::run(session, options).await,
+        Command::History(options) => history::run(session, options).await,
         Command::Logs(options) => logs::run(session, options).await,
         Command::Auth(options) => auth::run(session, options).await,
         Command::Destroy(options) => destroy::run(session, options).await,

@@ -166,12 +166,17 @@ impl Provider for Memory {
         let Some(stored) = services.get(service) else { return Ok(Vec::new()) };
         let split = stored.split();
         let share = |revision: &Revision| split.0.get(&revision.id).copied().unwrap_or(0);
-        Ok(stored
-            .revisions
-            .iter()
-            .rev()
-            .map(|revision| Revision { percent: share(revision), ..revision.clone() })
-            .collect())
+        let tags = |revision: &Revision| {
+            let own = |target: &&TrafficTarget| match &target.revision {
+                Some(to) => *to == revision.id,
+                None => stored.ready.as_ref() == Some(&revision.id),
+            };
+            let tagged = stored.targets.iter().filter(own);
+            tagged.filter_map(|target| Some((target.tag.clone()?, target.url.clone()))).collect()
+        };
+        let shown =
+            |revision: &Revision| Revision { percent: share(revision), tags: tags(revision), ..revision.clone() };
+        Ok(stored.revisions.iter().rev().map(shown).collect())
     }
     fn logs<'a>(&'a self, _cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>> {
         let mut lines = self.services_by_name().get(service).map(|stored| stored.logs.clone()).unwrap_or_default();
@@ -269,6 +274,11 @@ impl Provider for Memory {
             percent: 0,
             readiness: if exits { Readiness::Failed(text.to_owned()) } else { Readiness::Ready },
             created: receipt.at.clone(),
+            creator: Some(receipt.by.clone()),
+            tags: BTreeMap::new(),
+            receipt: Some(receipt.clone()),
+            spec: spec.clone(),
+            raw: serde_json::Value::Null,
         });
         (next.spec, next.receipt) = (spec, receipt);
         if exits {
@@ -396,7 +406,8 @@ fn plan_deploy(
         config: String::new(),
         commit: None,
         digest,
-        previous: live.and_then(|live| live.latest_ready.clone()),
+        previous: live.and_then(ObservedService::serving),
+        restored: None,
         at: String::new(),
         by: String::new(),
         owned: own.receipt,

@@ -42,6 +42,15 @@ pub struct ObservedService {
     pub readiness: Readiness,
 }
 
+impl ObservedService {
+    /// The revision that serves: the one with the largest share, of two the newer one by name; else the newest that is
+    /// ready.
+    pub fn serving(&self) -> Option<RevisionId> {
+        let most = self.traffic.0.iter().max_by_key(|(id, percent)| (**percent, (*id).clone()));
+        most.map(|(id, _)| id.clone()).or_else(|| self.latest_ready.clone())
+    }
+}
+
 /// Percent of the traffic by revision; the sum is 100, or 0 when nothing serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -96,7 +105,7 @@ pub struct ServiceSummary {
 }
 
 /// One revision in a listing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Revision {
     /// The cloud's name of it.
     pub id: RevisionId,
@@ -108,4 +117,31 @@ pub struct Revision {
     pub readiness: Readiness,
     /// When it was made, RFC 3339.
     pub created: String,
+    /// Who made it, as the cloud says.
+    #[serde(default)]
+    pub creator: Option<String>,
+    /// The names by which it is reached whatever its share, each with its URL.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, Option<String>>,
+    /// What a deploy recorded on it; as far as it [is trusted](Receipt::is_trusted).
+    #[serde(default)]
+    pub receipt: Option<Receipt>,
+    /// The settings that the service has with it; those that are no revision's are the live ones.
+    #[serde(skip)]
+    pub spec: ServiceSpec,
+    /// As it was read, so that unknown fields survive.
+    #[serde(skip)]
+    pub raw: serde_json::Value,
+}
+
+impl Revision {
+    /// What the deploy that made it recorded; `None` when another client made it.
+    pub fn deployed(&self) -> Option<&Receipt> {
+        self.receipt.as_ref().filter(|receipt| receipt.is_trusted())
+    }
+
+    /// Whether it can serve.
+    pub fn is_ready(&self) -> bool {
+        self.readiness == Readiness::Ready
+    }
 }

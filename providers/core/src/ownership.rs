@@ -102,6 +102,7 @@ mod tests {
             commit: None,
             digest: none(),
             previous: None,
+            restored: None,
             at: none(),
             by: none(),
             owned,

@@ -31,6 +31,8 @@ pub enum Task {
     Status,
     /// `traffic`.
     Traffic,
+    /// `history`.
+    History,
     /// `logs`.
     Logs,
     /// `destroy`.
@@ -61,7 +63,7 @@ pub enum Task {
 
 impl Task {
     /// Every one, in the order in which they are listed.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Deploy,
         Self::First,
         Self::Change,
@@ -70,6 +72,7 @@ impl Task {
         Self::Push,
         Self::Status,
         Self::Traffic,
+        Self::History,
         Self::Logs,
         Self::Destroy,
         Self::Ci,
@@ -96,6 +99,7 @@ impl Task {
             Self::Push => "push",
             Self::Status => "status",
             Self::Traffic => "traffic",
+            Self::History => "history",
             Self::Logs => "logs",
             Self::Destroy => "destroy",
             Self::Ci => "ci",
@@ -123,6 +127,7 @@ impl Task {
             Self::Push => "push the image",
             Self::Status => "see the status",
             Self::Traffic => "send the traffic elsewhere",
+            Self::History => "list the revisions",
             Self::Logs => "read the logs",
             Self::Destroy => "remove the service",
             Self::Ci => "push, plan and deploy in a pipeline",

@@ -10,6 +10,7 @@
 //! | `run::traffic` | who gets how much of it, target by target |
 //! | `run::plan` | from observed to steps; pure |
 //! | `run::apply` | one step, sent and waited for |
+//! | `run::revisions` | its revisions, with what deploys recorded on them |
 //! | `run::evidence` | what a failed deploy left behind; `run::signs` reads Cloud Run's texts |
 //! | `run::client` | the calls of the Cloud Run Admin API v2 |
 //! | `iam` | who may invoke a service |
@@ -128,7 +129,7 @@ impl Provider for CloudRun {
         run::services(self, cx).await
     }
     async fn revisions(&self, cx: &Ctx, service: &ServiceName) -> Result<Vec<Revision>> {
-        run::revisions(self, cx, service).await
+        run::revisions::revisions(self, cx, service).await
     }
     fn logs<'a>(&'a self, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>> {
         logging::lines(self, cx, service, query)

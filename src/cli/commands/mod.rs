@@ -9,6 +9,7 @@ pub(super) mod destroy;
 #[cfg(all(feature = "local", target_os = "linux"))]
 pub(super) mod emulator;
 pub(super) mod explain;
+pub(super) mod history;
 pub(super) mod init;
 pub(super) mod logs;
 pub(super) mod permissions;

@@ -5,6 +5,7 @@ mod human;
 mod json;
 pub(super) mod markdown;
 pub(super) mod plan;
+pub(super) mod short;
 mod table;
 
 use std::{

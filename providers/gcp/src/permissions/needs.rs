@@ -41,6 +41,7 @@ pub(super) fn needs(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Nee
         Task::Push => list.push(),
         Task::Status => list.status(),
         Task::Traffic => list.traffic(),
+        Task::History => list.history(),
         Task::Logs => list.project("logging.logEntries.list", "reads log entries", LOGGING),
         Task::Destroy => list.destroy(),
         Task::Check => list.check(),
@@ -301,6 +302,11 @@ impl List<'_> {
         self.service("run.revisions.list", "sees which revisions there are", RUN);
         self.service("run.services.update", "sends the traffic elsewhere", RUN);
         self.wait();
+    }
+
+    fn history(&mut self) {
+        self.service("run.services.get", "reads who serves", RUN);
+        self.service("run.revisions.list", "lists its revisions", RUN);
     }
 
     fn destroy(&mut self) {

@@ -5,6 +5,7 @@ mod edit;
 pub(crate) mod evidence;
 mod mounts;
 pub(crate) mod plan;
+pub(crate) mod revisions;
 mod secret_names;
 mod signs;
 mod traffic;
@@ -14,8 +15,8 @@ mod wire;
 use carrack_core::{
     Result,
     event::Ctx,
-    observed::{Fingerprint, Observed, Revision, ServiceSummary},
-    spec::{ImageRef, RevisionId, ServiceName},
+    observed::{Fingerprint, Observed, ServiceSummary},
+    spec::ServiceName,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -65,32 +66,5 @@ pub(crate) async fn observe(provider: &CloudRun, cx: &Ctx, name: &ServiceName) -
 pub(crate) async fn services(provider: &CloudRun, cx: &Ctx) -> Result<Vec<ServiceSummary>> {
     let mut list = client::list_services(provider, cx).await?.iter().map(wire::summary).collect::<Result<Vec<_>>>()?;
     list.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(list)
-}
-
-/// Newest first.
-pub(crate) async fn revisions(provider: &CloudRun, cx: &Ctx, name: &ServiceName) -> Result<Vec<Revision>> {
-    let (service, revisions) =
-        tokio::try_join!(client::get_service(provider, cx, name), client::list_revisions(provider, cx, name))?;
-    let service: wire::Service = match service {
-        Some(raw) => wire::read(&raw)?,
-        None => return Ok(Vec::new()),
-    };
-    let traffic = service.traffic_split();
-    let mut list = revisions
-        .iter()
-        .map(|raw| {
-            let revision: wire::Revision = wire::read(raw)?;
-            let id = RevisionId(wire::short_name(&revision.name).to_owned());
-            Ok(Revision {
-                percent: traffic.0.get(&id).copied().unwrap_or(0),
-                image: ImageRef(revision.containers.first().map(|c| c.image.clone()).unwrap_or_default()),
-                readiness: revision.readiness(),
-                created: revision.create_time.clone(),
-                id,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    list.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| b.id.cmp(&a.id)));
     Ok(list)
 }

@@ -164,7 +164,8 @@ pub(super) struct Traffic {
 pub(super) struct Revision {
     pub(super) name: String,
     pub(super) create_time: String,
-    pub(super) containers: Vec<Container>,
+    pub(super) creator: String,
+    pub(super) annotations: BTreeMap<String, String>,
     conditions: Vec<Condition>,
     reconciling: bool,
 }
@@ -222,6 +223,16 @@ impl Service {
         split
     }
 
+    /// The tags of a revision, each with its URL.
+    pub(super) fn tags_of(&self, revision: &RevisionId) -> BTreeMap<String, Option<String>> {
+        let to = |target: &Traffic| match target.revision.is_empty() {
+            true => short_name(&self.latest_ready_revision) == revision.0,
+            false => short_name(&target.revision) == revision.0,
+        };
+        let own = self.traffic_statuses.iter().filter(|target| !target.tag.is_empty() && to(target));
+        own.map(|target| (target.tag.clone(), (!target.uri.is_empty()).then(|| target.uri.clone()))).collect()
+    }
+
     fn summary(&self, spec: &ServiceSpec) -> ServiceSummary {
         ServiceSummary {
             secrets: spec.workload.main.live_secrets(),
@@ -240,11 +251,7 @@ impl Service {
         receipt.owned.extend(of_service);
         receipt.owned.sort();
         receipt.owned.dedup();
-        // Other clients copy annotations from one revision to the next: then only `owned` is to be trusted.
-        if image.and_then(ImageRef::digest) != Some(receipt.digest.as_str()) {
-            receipt = Receipt { commit: None, previous: None, at: String::new(), by: String::new(), ..receipt };
-        }
-        Ok(Some(receipt))
+        Ok(Some(as_trusted(receipt, image)))
     }
 }
 
@@ -252,6 +259,17 @@ impl Service {
 pub(super) fn summary(raw: &Value) -> Result<ServiceSummary> {
     let service: Service = read(raw)?;
     Ok(service.summary(&from_wire(&json!({ "service": raw }))?))
+}
+
+/// What stands on one revision.
+pub(super) fn receipt_of(annotations: &BTreeMap<String, String>, image: Option<&ImageRef>) -> Result<Option<Receipt>> {
+    Ok(parse_receipt(annotations)?.map(|receipt| as_trusted(receipt, image)))
+}
+
+/// Other clients copy annotations from one revision to the next: of another image's receipt only `owned` is to be
+/// trusted.
+fn as_trusted(receipt: Receipt, image: Option<&ImageRef>) -> Receipt {
+    if image.and_then(ImageRef::digest) == Some(receipt.digest.as_str()) { receipt } else { receipt.copied() }
 }
 
 fn parse_receipt(annotations: &BTreeMap<String, String>) -> Result<Option<Receipt>> {
