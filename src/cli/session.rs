@@ -6,7 +6,7 @@ use std::{
 
 use carrack_core::{
     Error, ErrorKind, Result,
-    capability::check,
+    capability::{check, check_rollout},
     event::Ctx,
     permission::{Subject, Task},
     plan::ResourceRef,
@@ -160,7 +160,11 @@ impl Session {
             },
         };
         let project = Project { loaded, resolved, target, place };
-        let refused = check(&capabilities(&project.place.provider)?, &project.resolved.deploy.spec);
+        let capabilities = capabilities(&project.place.provider)?;
+        let mut refused = check(&capabilities, &project.resolved.deploy.spec);
+        if project.resolved.rollout.is_some() {
+            refused.extend(check_rollout(&capabilities, &project.resolved.name));
+        }
         if !refused.is_empty() {
             let all =
                 refused.iter().flat_map(|error| project.loaded.locate(project.target.as_deref(), error).0).collect();
@@ -415,7 +419,7 @@ pub(super) struct Matter {
 impl Matter {
     /// What the file says of it. Sends nothing.
     pub(super) fn new(project: &Project, secret: Option<String>) -> Result<Self> {
-        let Resolved { name, deploy, image, target } = &project.resolved;
+        let Resolved { name, deploy, image, target, rollout: _ } = &project.resolved;
         let (mut push, mut base) = (None, None);
         if let Some(ImageSource::Build(config)) = image {
             let repository = match target.as_ref().and_then(|target| target.repository.as_ref()) {

@@ -3,7 +3,7 @@
 //! | step | files |
 //! |---|---|
 //! | text to values with places | `document`, `interpolate` |
-//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets` read one value; `rules` hold between keys |
+//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `rollout` read one value; `rules` hold between keys |
 //! | sections to a deploy | `resolve` lays a target's overrides over the neutral part |
 //! | what is wrong, and where | `diagnostics`, `suggest`, `locate` |
 mod diagnostics;
@@ -15,6 +15,7 @@ mod names;
 mod numbers;
 mod read;
 mod resolve;
+mod rollout;
 mod rules;
 mod schema;
 mod secrets;

@@ -125,6 +125,10 @@ integer_value! {
     Count(u32) from 0 to COUNT_MAX;
     /// How often a check must fail.
     Failures(u32) from 1 to COUNT_MAX;
+    /// A step of a rollout.
+    Percent(u8) from 1 to 99;
+    /// An HTTP status.
+    Status(u16) from 100 to 599;
 }
 
 /// `tcp = true` or a port.

@@ -6,11 +6,13 @@ use std::{
 
 use carrack_core::{
     plan::Deploy,
+    rollout::Rollout,
     spec::{EnvValue, ImageRef, Probe, ProbeCheck, Probes, ProviderId, ServiceName, ServiceSpec},
 };
 
 use super::{
     read::At,
+    rollout,
     rules::{DEFAULT_FAILURES, DEFAULT_PERIOD, DEFAULT_TIMEOUT},
     schema::{self, File, Words},
     secrets::{SecretEntry, Secrets},
@@ -26,6 +28,8 @@ pub struct Resolved {
     pub deploy: Deploy,
     /// Where the image comes from; `None` when the file does not say.
     pub image: Option<ImageSource>,
+    /// How the traffic goes over; `None` is all at once.
+    pub rollout: Option<Rollout>,
     /// Where to; `None` for the neutral part alone.
     pub target: Option<Target>,
 }
@@ -130,6 +134,7 @@ pub(crate) fn resolve(file: &File, target: Option<(&str, &schema::Target)>, dire
         name: file.service.value.name.value.clone(),
         deploy: deploy(spec, file, over),
         image,
+        rollout: rollout::resolve(file, over),
         target: target.map(|(name, target)| Target {
             name: name.to_owned(),
             provider: target.provider.value.clone(),

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::{
     numbers::{Count, Failures, GrpcCheck, Port, TcpCheck},
     read::{At, Entries, Read, section},
+    rollout::Rollout,
     rules,
     secrets::Secrets,
     values::{
@@ -34,6 +35,8 @@ section! {
         scaling: optional Scaling,
         /// Health checks.
         health: optional Health,
+        /// How the traffic goes over to a new revision. Absent: all of it at once.
+        rollout: optional Rollout,
         /// Named places to deploy to.
         targets: optional Entries<TargetName, Target>,
     }
@@ -222,6 +225,8 @@ section! {
         scaling: optional Scaling,
         /// Overrides health checks of [health], each as a whole.
         health: optional Health,
+        /// Overrides keys of [rollout].
+        rollout: optional Rollout,
     }
 }
 

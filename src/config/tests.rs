@@ -4,6 +4,7 @@ mod contradictions;
 mod hostile;
 mod merge;
 mod places;
+mod rollout;
 mod schema;
 mod secrets;
 mod unknown_keys;

@@ -1,5 +1,5 @@
 //! Somebody else deploys the same service in the middle of ours.
-use std::sync::Mutex;
+use std::{collections::BTreeMap, sync::Mutex};
 
 use async_trait::async_trait;
 use carrack_core::{
@@ -12,11 +12,13 @@ use carrack_core::{
     permission::{Held, Need, PermissionTable},
     plan::{self, Intent, Plan, Step},
     provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry},
+    rollout::Answers,
     run::run,
     secret::SecretStore,
     spec::{EnvValue, ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
 };
 use carrack_http::{Client, ClientOptions};
+use jiff::Timestamp;
 
 use super::{
     Outcome,
@@ -56,6 +58,14 @@ impl Provider for Contested {
     }
     async fn services(&self, cx: &Ctx) -> Result<Vec<ServiceSummary>> {
         self.memory.services(cx).await
+    }
+    async fn answers(
+        &self,
+        cx: &Ctx,
+        service: &ServiceName,
+        since: Timestamp,
+    ) -> Result<BTreeMap<RevisionId, Answers>> {
+        self.memory.answers(cx, service, since).await
     }
     async fn revisions(&self, cx: &Ctx, service: &ServiceName) -> Result<Vec<Revision>> {
         self.memory.revisions(cx, service).await

@@ -3,7 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, ErrorKind,
-    spec::{Mebibytes, MilliCpu, ProbeCheck, ServiceSpec},
+    rollout::TAG,
+    spec::{Mebibytes, MilliCpu, ProbeCheck, ServiceName, ServiceSpec},
 };
 
 /// What a cloud can do.
@@ -14,6 +15,8 @@ pub struct Capabilities {
     pub revisions: bool,
     /// Several of them can serve at the same time, each with its share; and have URLs of their own.
     pub traffic_split: bool,
+    /// Characters of a service's name and of a tag of it together, at the most.
+    pub longest_name_and_tag: Option<usize>,
     /// Logs can be followed.
     pub logs_follow: bool,
     /// A service may be open to anyone or closed.
@@ -68,6 +71,24 @@ pub fn check(capabilities: &Capabilities, spec: &ServiceSpec) -> Vec<Error> {
         }
     }
     errors
+}
+
+/// Why a rollout in steps is not possible here; `None` when it is.
+pub fn check_rollout(capabilities: &Capabilities, name: &ServiceName) -> Option<Error> {
+    if !capabilities.traffic_split {
+        let message = "this cloud cannot send a part of the traffic to a new revision";
+        return Some(
+            unsupported("rollout", message).hint("remove [rollout], or keep it in the targets of clouds that can"),
+        );
+    }
+    let longest = capabilities.longest_name_and_tag?.saturating_sub(TAG.len());
+    let length = name.as_str().len();
+    (length > longest).then(|| {
+        let message = format!(
+            "a rollout's tag `{TAG}` goes with names of {longest} characters at the most, and `{name}` has {length}"
+        );
+        invalid("rollout", message).hint("shorten the service's name, or remove [rollout]")
+    })
 }
 
 fn check_size(capabilities: &Capabilities, spec: &ServiceSpec) -> Option<Error> {

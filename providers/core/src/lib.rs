@@ -7,6 +7,7 @@
 //! | [`diff`] | what differs between two specs |
 //! | [`ownership`] | which live fields are ours to change: the three-way rule |
 //! | [`observed`], [`receipt`] | what is live, and what a deploy wrote about itself |
+//! | [`rollout`] | how traffic goes over to a new revision |
 //! | [`plan`] | typed steps from observed to desired |
 //! | [`traffic`] | who gets how much traffic, and what a change makes of it |
 //! | [`capability`] | what a cloud can do, and the check against it |
@@ -39,6 +40,7 @@ pub mod poll;
 pub mod provider;
 pub mod receipt;
 pub mod retry;
+pub mod rollout;
 pub mod run;
 pub mod secret;
 pub mod spec;

@@ -11,6 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::stream;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -28,6 +29,7 @@ use crate::{
     plan::{Deploy, FORMAT, Intent, NewTraffic, Outcome, Plan, ResourceRef, Risk, Step, Verb},
     provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry, RegistryAuth},
     receipt::{self, Receipt},
+    rollout::Answers,
     secret::SecretStore,
     spec::{EnvValue, ImageRef, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
     traffic,
@@ -39,6 +41,7 @@ pub struct Memory {
     capabilities: Capabilities,
     services: Mutex<BTreeMap<ServiceName, Stored>>,
     secrets: secrets::Secrets,
+    requests: Mutex<Vec<(ServiceName, RevisionId, u16, Timestamp)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,6 +77,7 @@ impl Default for Memory {
         let capabilities = Capabilities {
             revisions: true,
             traffic_split: true,
+            longest_name_and_tag: None,
             logs_follow: false,
             public_access: true,
             grpc_probe: true,
@@ -87,7 +91,12 @@ impl Default for Memory {
             max_concurrency: Some(1000),
             max_instances: 1000,
         };
-        Self { capabilities, services: Mutex::default(), secrets: secrets::Secrets::default() }
+        Self {
+            capabilities,
+            services: Mutex::default(),
+            secrets: secrets::Secrets::default(),
+            requests: Mutex::default(),
+        }
     }
 }
 
@@ -102,6 +111,11 @@ impl Stored {
 }
 
 impl Memory {
+    /// A request that a revision answered now: nothing here answers by itself.
+    pub fn answered(&self, service: &ServiceName, revision: &RevisionId, status: u16) {
+        let request = (service.clone(), revision.clone(), status, Timestamp::now());
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+    }
     fn services_by_name(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Stored>> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,6 +197,21 @@ impl Provider for Memory {
         lines.retain(|line| query.revision.is_none() || line.revision == query.revision);
         let skipped = lines.len().saturating_sub(query.tail.unwrap_or(usize::MAX));
         Box::pin(stream::iter(lines.into_iter().skip(skipped).map(Ok)))
+    }
+    async fn answers(
+        &self,
+        _cx: &Ctx,
+        service: &ServiceName,
+        since: Timestamp,
+    ) -> Result<BTreeMap<RevisionId, Answers>> {
+        let mut answers = BTreeMap::<_, Answers>::new();
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, revision, status, at) in requests.iter().filter(|(name, ..)| name == service) {
+            if *at >= since {
+                answers.entry(revision.clone()).or_default().count(*status);
+            }
+        }
+        Ok(answers)
     }
     async fn evidence(
         &self,

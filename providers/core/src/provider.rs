@@ -1,8 +1,9 @@
 //! The trait that every cloud implements.
-use std::{fmt, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, fmt, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 use futures_core::Stream;
+use jiff::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -14,6 +15,7 @@ use crate::{
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     permission::{Held, Need, PermissionTable},
     plan::{Intent, Outcome, Plan, Step},
+    rollout::Answers,
     secret::SecretStore,
     spec::{ImageRef, ProviderId, RevisionId, ServiceName, ServiceRef},
 };
@@ -44,6 +46,11 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Reads log lines, oldest first; with `follow` it never ends by itself. Idempotent.
     fn logs<'a>(&'a self, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>>;
+
+    /// What each revision answered since then, by the log of requests; questions of our own are left out. Entries come
+    /// some seconds late, and of very many the newest are a sample. Idempotent.
+    async fn answers(&self, cx: &Ctx, service: &ServiceName, since: Timestamp)
+    -> Result<BTreeMap<RevisionId, Answers>>;
 
     /// Gathers what a failure left behind. `said` is what the cloud said of it; `revision` is the one that failed,
     /// when there is one: its logs and settings are read. Idempotent. What cannot be read is left out.

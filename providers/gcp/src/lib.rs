@@ -16,7 +16,7 @@
 //! | `iam` | who may invoke a service |
 //! | `operations` | long-running operations |
 //! | `artifact_registry` | credentials and repositories for images |
-//! | `logging` | log lines by `entries:list` |
+//! | `logging` | log lines by `entries:list`; `requests` counts what was answered |
 //! | `secret_manager` | secrets, their versions, and who may read them |
 //! | [`permissions`] | which permissions our calls need, and whether they are held |
 //! | `error` | Google's error bodies |
@@ -28,10 +28,11 @@ mod iam;
 mod logging;
 mod operations;
 pub mod permissions;
+mod requests;
 mod run;
 mod secret_manager;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 pub use artifact_registry::default_repository;
 use async_trait::async_trait;
@@ -44,10 +45,12 @@ use carrack_core::{
     permission::{Held, Need, PermissionTable},
     plan::{Intent, Outcome, Plan, Step},
     provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry},
+    rollout::Answers,
     secret::SecretStore,
     spec::{Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef},
 };
 use carrack_http::{Client, TokenCache};
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
@@ -88,6 +91,8 @@ pub fn capabilities() -> Capabilities {
     Capabilities {
         revisions: true,
         traffic_split: true,
+        // Cloud Run's own refusal: "Combined traffic tag and service name cannot exceed 46 characters".
+        longest_name_and_tag: Some(46),
         logs_follow: true,
         public_access: true,
         grpc_probe: true,
@@ -133,6 +138,14 @@ impl Provider for CloudRun {
     }
     fn logs<'a>(&'a self, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>> {
         logging::lines(self, cx, service, query)
+    }
+    async fn answers(
+        &self,
+        cx: &Ctx,
+        service: &ServiceName,
+        since: Timestamp,
+    ) -> Result<BTreeMap<RevisionId, Answers>> {
+        requests::answers(self, cx, service, since).await
     }
     async fn evidence(
         &self,

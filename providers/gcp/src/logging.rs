@@ -22,7 +22,7 @@ use crate::{CloudRun, error::classify};
 const URL: &str = "https://logging.googleapis.com/v2/entries:list";
 
 /// Entries a request; the service allows no more.
-const PAGE: usize = 1000;
+pub(crate) const PAGE: usize = 1000;
 
 /// The API allows 60 reads a minute and project: <https://cloud.google.com/logging/quotas#api-limits>.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
@@ -33,21 +33,21 @@ const OVERLAP: SignedDuration = SignedDuration::from_secs(10);
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
-struct Page {
-    entries: Vec<Entry>,
-    next_page_token: String,
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) next_page_token: String,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Entry {
+pub(crate) struct Entry {
     log_name: String,
     timestamp: String,
     insert_id: String,
     severity: String,
     text_payload: String,
     json_payload: Value,
-    http_request: Value,
+    pub(crate) http_request: Value,
     resource: Resource,
 }
 
@@ -201,25 +201,11 @@ impl<'a> Reader<'a> {
     }
 
     async fn page(&self, size: usize, token: &str) -> Result<Page> {
-        let mut body = json!({
-            "resourceNames": [format!("projects/{}", self.provider.project)],
-            "filter": self.filter(),
-            "orderBy": "timestamp desc",
-            "pageSize": size,
-        });
-        if !token.is_empty() {
-            body["pageToken"] = json!(token);
-        }
-        let request =
-            Request::new(Method::POST, URL).bearer(&self.provider.token).classify(classify).json(&body)?.idempotent();
-        self.provider.http.send(self.cx, request).await?.json()
+        page(self.provider, self.cx, &self.filter(), size, token).await
     }
 
     fn filter(&self) -> String {
-        let mut filter = format!(
-            "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"{}\" AND resource.labels.location = \"{}\"",
-            self.service, self.provider.region
-        );
+        let mut filter = of_service(self.provider, self.service);
         if let Some(revision) = &self.query.revision {
             filter += &format!(" AND resource.labels.revision_name = \"{}\"", revision.0);
         }
@@ -234,7 +220,35 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// One page of what a filter takes, the newest first.
+pub(crate) async fn page(provider: &CloudRun, cx: &Ctx, filter: &str, size: usize, token: &str) -> Result<Page> {
+    let mut body = json!({
+        "resourceNames": [format!("projects/{}", provider.project)],
+        "filter": filter,
+        "orderBy": "timestamp desc",
+        "pageSize": size,
+    });
+    if !token.is_empty() {
+        body["pageToken"] = json!(token);
+    }
+    let request = Request::new(Method::POST, URL).bearer(&provider.token).classify(classify).json(&body)?.idempotent();
+    provider.http.send(cx, request).await?.json()
+}
+
+/// The filter of all that a service writes.
+pub(crate) fn of_service(provider: &CloudRun, service: &ServiceName) -> String {
+    format!(
+        "resource.type = \"cloud_run_revision\" AND resource.labels.service_name = \"{service}\" AND resource.labels.location = \"{}\"",
+        provider.region
+    )
+}
+
 impl Entry {
+    /// Whose it is; empty where no revision took a request.
+    pub(crate) fn revision(&self) -> &str {
+        &self.resource.labels.revision_name
+    }
+
     /// `None` for an entry without a text, such as an audit entry.
     fn line(self) -> Option<LogLine> {
         let text = if !self.text_payload.is_empty() {

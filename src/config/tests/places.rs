@@ -83,6 +83,7 @@ fn what_a_cloud_refuses_is_shown_in_the_file() {
     let capabilities = Capabilities {
         revisions: true,
         traffic_split: true,
+        longest_name_and_tag: None,
         logs_follow: true,
         public_access: true,
         grpc_probe: false,

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use super::{loaded, try_load};
 use crate::config::{
     TemplateOptions, json_schema,
+    rollout::{Rollout, Verify},
     schema::{Build, File, Health, Image, Probe, Resources, Scaling, Service, ServiceOverride, Target},
     secrets::SecretUse,
     template,
@@ -73,6 +74,8 @@ fn the_readers_have_the_keys_of_the_schema() {
         (Scaling::keys(), "/properties/scaling/properties".to_owned()),
         (Health::keys(), "/properties/health/properties".to_owned()),
         (Probe::keys(), "/properties/health/properties/startup/properties".to_owned()),
+        (Rollout::keys(), "/properties/rollout/properties".to_owned()),
+        (Verify::keys(), "/properties/rollout/properties/verify/properties".to_owned()),
         (Target::keys(), target.to_owned()),
         (ServiceOverride::keys(), format!("{target}/service/properties")),
     ] {

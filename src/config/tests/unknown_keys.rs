@@ -82,7 +82,7 @@ A = "b"
     4 | [volumes]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
     "#);
 }
 
@@ -104,52 +104,43 @@ startup = { tcp = true }
 #[test]
 fn unknown_sections_of_the_future() {
     let text = "
-[rollout]
 [sidecars.proxy]
 [volumes.cache]
 [job]
 [usage]
 ";
     assert_snapshot!(refused_below(text), @r#"
-    error: unknown key `rollout`
+    error: unknown key `sidecars`
      --> carrack.toml:4:2
       |
-    4 | [rollout]
-      |  ^^^^^^^
-      |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
-
-    error: unknown key `sidecars`
-     --> carrack.toml:5:2
-      |
-    5 | [sidecars.proxy]
+    4 | [sidecars.proxy]
       |  ^^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
 
     error: unknown key `volumes`
-     --> carrack.toml:6:2
+     --> carrack.toml:5:2
       |
-    6 | [volumes.cache]
+    5 | [volumes.cache]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
 
     error: unknown key `job`
-     --> carrack.toml:7:2
+     --> carrack.toml:6:2
       |
-    7 | [job]
+    6 | [job]
       |  ^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
 
     error: unknown key `usage`
-     --> carrack.toml:8:2
+     --> carrack.toml:7:2
       |
-    8 | [usage]
+    7 | [usage]
       |  ^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
     "#);
 }
 
@@ -174,7 +165,7 @@ name = "other"
     8 | [targets.prod.volumes]
       |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`
 
     error: unknown key `cloud-run`
      --> carrack.toml:9:15
@@ -182,7 +173,7 @@ name = "other"
     9 | [targets.prod.cloud-run]
       |               ^^^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`
 
     error: unknown key `resource`
       --> carrack.toml:10:15

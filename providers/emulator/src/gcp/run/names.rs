@@ -73,8 +73,15 @@ pub(crate) fn is_revision(name: &str, service: &str) -> bool {
 }
 
 /// `TAG---SERVICE` is a DNS label: <https://cloud.google.com/run/docs/rollouts-rollbacks-traffic-migration#tags>
-pub(crate) fn is_tag(tag: &str, service: &str) -> bool {
-    is_label(tag, REVISION_LENGTH.saturating_sub(service.len() + "---".len()))
+pub(crate) fn is_tag(tag: &str) -> bool {
+    is_label(tag, REVISION_LENGTH)
+}
+
+/// As others have met it: <https://github.com/PolicyEngine/policyengine-api/issues/3729>.
+pub(crate) const TAG_AND_SERVICE: usize = 46;
+
+pub(crate) fn tag_fits(tag: &str, service: &str) -> bool {
+    tag.len() + service.len() <= TAG_AND_SERVICE
 }
 
 /// `hello-00002-xyz`.
@@ -106,8 +113,8 @@ mod tests {
         assert!(is_revision("hello-v1", "hello"));
         assert!(!is_revision("hello-", "hello"));
         assert!(!is_revision("hellov1", "hello"));
-        assert!(is_tag("canary", "hello"));
-        assert!(!is_tag(&"a".repeat(56), "hello"));
+        assert!(is_tag("canary") && !is_tag("2") && !is_tag("a-"));
+        assert!(tag_fits(&"a".repeat(41), "hello") && !tag_fits(&"a".repeat(42), "hello"));
         let made = new_revision("hello", 2);
         assert!(made.starts_with("hello-00002-") && is_revision(&made, "hello"), "{made}");
     }

@@ -3,7 +3,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     group,
-    names::{Key, is_revision, is_tag},
+    names::{Key, TAG_AND_SERVICE, is_revision, is_tag, tag_fits},
     resources,
     template::ingress_index,
 };
@@ -232,11 +232,18 @@ impl Rules<'_> {
                 _ => return Err(self.violation(&format!("{path}.type"), "required field not present.")),
             }
             if let Some(tag) = target["tag"].as_str() {
-                if !is_tag(tag, &key.service) {
+                if !is_tag(tag) {
                     return Err(self.violation(
                         &format!("{path}.tag"),
-                        "must use only lowercase letters, numbers and hyphens, begin with a letter and not end with a hyphen; tag and service together 60 characters at most.",
+                        "must use only lowercase letters, numbers and hyphens, begin with a letter and not end with a hyphen.",
                     ));
+                }
+                if !tag_fits(tag, &key.service) {
+                    let text = format!(
+                        "traffic tag '{tag}' and service name '{}' together are too long. Combined traffic tag and service name cannot exceed {TAG_AND_SERVICE} characters.",
+                        key.service
+                    );
+                    return Err(self.violation(&format!("{path}.tag"), &text));
                 }
                 if tags.contains(&tag) {
                     return Err(self.violation(&format!("{path}.tag"), &format!("tag '{tag}' is used more than once.")));
