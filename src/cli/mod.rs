@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     commands::{
-        auth, build, check, ci, completions, deploy, destroy, explain, history, init, logs, permissions, plan, push, schema, secrets, status, traffic,
+        auth, build, check, ci, completions, deploy, destroy, explain, history, init, logs, permissions, plan, push,
+        schema, secrets, status, traffic,
     },
     error::Failure,
     session::Session,

@@ -1,10 +1,14 @@
 //! What a cloud can do, as data, and the check that refuses before any request what it cannot.
+mod keys;
+
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, ErrorKind,
     rollout::TAG,
-    spec::{Mebibytes, MilliCpu, ProbeCheck, ServiceName, ServiceSpec},
+    spec::{Ingress, Mebibytes, MilliCpu, ProbeCheck, ServiceName, ServiceSpec},
 };
 
 /// What a cloud can do.
@@ -31,6 +35,61 @@ pub struct Capabilities {
     pub max_concurrency: Option<u32>,
     /// Instances at the most.
     pub max_instances: u32,
+    /// What not every cloud has, and this one does.
+    pub features: Vec<Feature>,
+    /// The longest that a request may take; `None` = not settable.
+    pub longest_timeout: Option<Duration>,
+    /// From where a service can be reached; empty = not settable.
+    pub ingress: Vec<Ingress>,
+    /// How containers can be isolated; empty = not settable.
+    pub execution_environments: Vec<ExecutionEnvironment>,
+    /// Characters of a description, at the most.
+    pub longest_description: usize,
+}
+
+/// What a cloud may have or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// HTTP/2 without TLS between the cloud and a container.
+    H2c,
+    /// A caller's requests go to the same instance.
+    SessionAffinity,
+    /// A service has a text for people.
+    Description,
+    /// The name that the cloud gives a service can be switched off.
+    DefaultUrl,
+    /// Audiences of callers' ID tokens beside the service's own address.
+    Audiences,
+    /// The check of callers can be switched off.
+    InvokerCheck,
+    /// The folder that a container starts in can be chosen.
+    WorkingDir,
+    /// CPU also between requests can be chosen.
+    CpuAlways,
+    /// More CPU while a container starts.
+    StartupBoost,
+    /// A fixed number of instances.
+    Instances,
+    /// Annotations of a service.
+    Annotations,
+    /// The way into a private network, through a connector.
+    Connector,
+    /// Instances in a private network.
+    Network,
+    /// Sockets to Cloud SQL.
+    CloudSql,
+}
+
+/// One way to isolate containers, and the least that it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutionEnvironment {
+    /// The cloud's own word.
+    pub name: String,
+    /// Smallest CPU.
+    pub cpu_from: MilliCpu,
+    /// Smallest memory.
+    pub memory_from: Mebibytes,
 }
 
 /// A range of CPU and the range of memory that goes with it; both ends are allowed.
@@ -60,6 +119,7 @@ pub fn check(capabilities: &Capabilities, spec: &ServiceSpec) -> Vec<Error> {
     let mut errors = Vec::new();
     errors.extend(check_size(capabilities, spec));
     errors.extend(check_scaling(capabilities, spec));
+    errors.extend(keys::check(capabilities, spec));
     if spec.public == Some(true) && !capabilities.public_access {
         errors.push(unsupported("service.public", "this cloud has no access control for a service"));
     }
@@ -155,7 +215,8 @@ fn check_scaling(capabilities: &Capabilities, spec: &ServiceSpec) -> Vec<Error> 
                 "write `concurrency = 1` under [scaling], or `cpu = {limit}` or more under [resources]"
             )));
     }
-    for (path, count) in [("scaling.min", scaling.min), ("scaling.max", scaling.max)] {
+    let counts = [("scaling.min", scaling.min), ("scaling.max", scaling.max), ("scaling.instances", scaling.instances)];
+    for (path, count) in counts {
         if let Some(count) = count
             && count > capabilities.max_instances
         {

@@ -11,7 +11,7 @@ use crate::spec::{EnvValue, Probe, ProbeCheck, SecretRef, ServiceSpec, UNRESOLVE
 pub type FieldPath = String;
 
 /// The tables whose entries are owned one by one.
-pub const KEYED_TABLES: [&str; 3] = ["env", "secrets", "labels"];
+pub const KEYED_TABLES: [&str; 4] = ["env", "secrets", "labels", "annotations"];
 
 /// The keyed table that `path` is an entry of: `env` for `env.LOG_LEVEL`.
 pub fn keyed_table(path: &str) -> Option<&'static str> {
@@ -19,13 +19,18 @@ pub fn keyed_table(path: &str) -> Option<&'static str> {
     KEYED_TABLES.into_iter().find(|keyed| *keyed == table)
 }
 
-/// The field that cannot stand beside `path`: a variable is a text or a secret.
-pub fn rival(path: &str) -> Option<FieldPath> {
-    match path.split_once('.')? {
-        ("env", name) => Some(format!("secrets.{name}")),
+/// The fields of which none can stand beside `path`: a variable is a text or a secret.
+pub fn rivals(path: &str) -> Vec<FieldPath> {
+    let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+    match path.split_once('.') {
+        Some(("env", name)) => vec![format!("secrets.{name}")],
         // A file goes with any variable.
-        ("secrets", name) if !name.starts_with('/') => Some(format!("env.{name}")),
-        _ => None,
+        Some(("secrets", name)) if !name.starts_with('/') => vec![format!("env.{name}")],
+        // Not the other way round: what a range is stays known where the number is fixed for a time.
+        Some(("scaling", "instances")) => list(&["scaling.min", "scaling.max"]),
+        Some(("network", "connector")) => list(&["network.network", "network.subnet", "network.tags"]),
+        Some(("network", "network" | "subnet" | "tags")) => list(&["network.connector"]),
+        _ => Vec::new(),
     }
 }
 
@@ -71,6 +76,26 @@ pub fn fields(spec: &ServiceSpec) -> BTreeMap<FieldPath, FieldValue> {
     put("scaling.min", spec.scaling.min.map(|n| n.to_string()));
     put("scaling.max", spec.scaling.max.map(|n| n.to_string()));
     put("scaling.concurrency", spec.scaling.concurrency.map(|n| n.to_string()));
+    put("scaling.instances", spec.scaling.instances.map(|n| n.to_string()));
+    put("service.protocol", spec.protocol.map(word));
+    put("service.timeout", spec.timeout.map(|timeout| format!("{}s", timeout.as_secs())));
+    put("service.ingress", spec.ingress.map(word));
+    put("service.session_affinity", spec.session_affinity.map(|on| on.to_string()));
+    put("service.description", spec.description.clone());
+    put("service.default_url", spec.default_url.map(|on| on.to_string()));
+    put("service.audiences", spec.audiences.as_ref().map(words));
+    put("service.invoker_check", spec.invoker_check.map(|on| on.to_string()));
+    put("service.working_dir", main.working_dir.clone());
+    put("service.execution_environment", spec.workload.execution_environment.clone());
+    put("resources.cpu_always", main.cpu_always.map(|on| on.to_string()));
+    put("resources.startup_boost", main.startup_boost.map(|on| on.to_string()));
+    let network = &spec.workload.network;
+    put("network.connector", network.connector.clone());
+    put("network.network", network.network.clone());
+    put("network.subnet", network.subnet.clone());
+    put("network.tags", network.tags.as_ref().map(words));
+    put("network.egress", network.egress.map(word));
+    put("cloud_sql", spec.workload.cloud_sql.as_ref().map(words));
     put("health.startup", main.probes.startup.as_ref().map(probe));
     put("health.liveness", main.probes.liveness.as_ref().map(probe));
     for (name, value) in &main.env {
@@ -84,11 +109,19 @@ pub fn fields(spec: &ServiceSpec) -> BTreeMap<FieldPath, FieldValue> {
     for (name, value) in &spec.workload.labels {
         put(&format!("labels.{name}"), Some(value.clone()));
     }
+    for (name, value) in &spec.workload.annotations {
+        put(&format!("annotations.{name}"), Some(value.clone()));
+    }
     map
 }
 
 fn words(words: &Vec<String>) -> String {
     format!("{words:?}")
+}
+
+/// As the file writes it.
+fn word(choice: impl Serialize) -> String {
+    serde_json::to_value(choice).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Which version, and never its value.

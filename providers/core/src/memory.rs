@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, ErrorKind, Result,
-    capability::{Capabilities, Size},
+    capability::{Capabilities, Feature, Size},
     diff::diff,
     event::Ctx,
     evidence::{Evidence, Sign},
@@ -90,6 +90,11 @@ impl Default for Memory {
             single_request_below: None,
             max_concurrency: Some(1000),
             max_instances: 1000,
+            features: vec![Feature::Description, Feature::Annotations, Feature::WorkingDir],
+            longest_timeout: None,
+            ingress: Vec::new(),
+            execution_environments: Vec::new(),
+            longest_description: 512,
         };
         Self {
             capabilities,

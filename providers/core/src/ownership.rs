@@ -3,11 +3,12 @@
 //! A field that carrack.toml names is owned. Every other live field is kept as it is. Scalars are never removed
 //! by absence. Entries of a keyed table are removed when the receipt lists them, the table stands in the file
 //! and the entry does not; a table that is absent is not managed, and its part of the receipt is carried on.
-//! A variable is a text or a secret: where the file has one of them, the other goes, whoever wrote it.
+//! A variable is a text or a secret: where the file has one of them, the other goes, whoever wrote it. So does a
+//! connector where the file names a network, and a fixed number of instances where it names a range.
 use std::collections::BTreeSet;
 
 use crate::{
-    fields::{FieldPath, KEYED_TABLES, fields, keyed_table, rival},
+    fields::{FieldPath, KEYED_TABLES, fields, keyed_table, rivals},
     observed::ObservedService,
     spec::ServiceSpec,
 };
@@ -37,7 +38,7 @@ pub fn ownership(
     let recorded = live.receipt.as_ref().map(|receipt| receipt.owned.as_slice()).unwrap_or_default();
     let present: BTreeSet<FieldPath> = fields(&live.spec).into_keys().collect();
     let stands = |table: &str| tables.iter().any(|name| name == table);
-    let displaced = |path: &str| rival(path).is_some_and(|rival| desired.contains(&rival));
+    let displaced = |path: &str| rivals(path).iter().any(|rival| desired.contains(rival));
     let removed: BTreeSet<FieldPath> = present
         .iter()
         .filter(|path| !desired.contains(*path))
@@ -76,7 +77,7 @@ mod tests {
     use crate::{
         observed::{Readiness, TrafficSplit},
         receipt::Receipt,
-        spec::{EnvValue, SecretRef},
+        spec::{EnvValue, Scaling, SecretRef},
     };
 
     fn plain() -> EnvValue {
@@ -123,6 +124,19 @@ mod tests {
     fn own(wanted: &[(&str, EnvValue)], tables: &[&str], live: &ObservedService) -> Ownership {
         let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
         ownership(&spec(wanted), &tables, &[], Some(live))
+    }
+
+    #[test]
+    fn a_fixed_number_of_instances_gives_way_to_a_range_and_not_the_other_way_round() {
+        let scaling = |min, instances| Scaling { min, instances, ..Scaling::default() };
+        let of = |scaling| ServiceSpec { scaling, ..ServiceSpec::default() };
+        let mut live = live(&[], &["scaling.instances"]);
+        live.spec = of(scaling(Some(0), Some(3)));
+        let range = ownership(&of(scaling(Some(1), None)), &[], &[], Some(&live));
+        assert_eq!(paths(&range.write), ["scaling.instances", "scaling.min"]);
+        assert_eq!(range.receipt, ["scaling.min"]);
+        let fixed = ownership(&of(scaling(None, Some(2))), &[], &[], Some(&live));
+        assert_eq!((paths(&fixed.write), fixed.kept), (vec!["scaling.instances"], vec!["scaling.min".to_owned()]));
     }
 
     fn paths(paths: &BTreeSet<FieldPath>) -> Vec<&str> {

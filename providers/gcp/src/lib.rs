@@ -5,6 +5,7 @@
 //! | [`auth`] | where access tokens come from |
 //! | `run::wire` | the parts of a service that are read |
 //! | `run::edit` | a neutral spec written into a live service, and read back |
+//! | `run::scalars` | the service's own settings, read and written; `run::network` and `run::cloud_sql` those with parts |
 //! | `run::mounts` | secrets as files: volumes and their mounts; `run::secret_names` knows one secret by each of its names |
 //! | `run::unnamed` | what is live and has no key in carrack.toml |
 //! | `run::traffic` | who gets how much of it, target by target |
@@ -32,13 +33,13 @@ mod requests;
 mod run;
 mod secret_manager;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use artifact_registry::default_repository;
 use async_trait::async_trait;
 use carrack_core::{
     Result,
-    capability::{Capabilities, Size},
+    capability::{Capabilities, ExecutionEnvironment, Feature, Size},
     event::Ctx,
     evidence::Evidence,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
@@ -47,7 +48,7 @@ use carrack_core::{
     provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry},
     rollout::Answers,
     secret::SecretStore,
-    spec::{Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef},
+    spec::{Ingress, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef},
 };
 use carrack_http::{Client, TokenCache};
 use jiff::Timestamp;
@@ -88,6 +89,11 @@ pub fn capabilities() -> Capabilities {
         memory_from: Mebibytes(memory_from),
         memory_to: Mebibytes(memory_to),
     };
+    let environment = |name: &str, cpu_from, memory_from| ExecutionEnvironment {
+        name: name.to_owned(),
+        cpu_from: MilliCpu(cpu_from),
+        memory_from: Mebibytes(memory_from),
+    };
     Capabilities {
         revisions: true,
         traffic_split: true,
@@ -108,6 +114,30 @@ pub fn capabilities() -> Capabilities {
         single_request_below: Some(MilliCpu(1000)),
         max_concurrency: Some(1000),
         max_instances: 1000,
+        features: vec![
+            Feature::H2c,
+            Feature::SessionAffinity,
+            Feature::Description,
+            Feature::DefaultUrl,
+            Feature::Audiences,
+            Feature::InvokerCheck,
+            Feature::WorkingDir,
+            Feature::CpuAlways,
+            Feature::StartupBoost,
+            Feature::Instances,
+            Feature::Annotations,
+            Feature::Connector,
+            Feature::Network,
+            Feature::CloudSql,
+        ],
+        // https://cloud.google.com/run/docs/configuring/request-timeout
+        longest_timeout: Some(Duration::from_secs(3600)),
+        ingress: vec![Ingress::All, Ingress::Internal, Ingress::InternalAndLoadBalancer, Ingress::None],
+        // https://cloud.google.com/run/docs/configuring/services/cpu,
+        // https://cloud.google.com/run/docs/configuring/services/memory-limits
+        execution_environments: vec![environment("gen1", 80, 128), environment("gen2", 1000, 512)],
+        // https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#Service
+        longest_description: 512,
     }
 }
 

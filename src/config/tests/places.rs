@@ -91,6 +91,11 @@ fn what_a_cloud_refuses_is_shown_in_the_file() {
         single_request_below: None,
         max_concurrency: Some(1000),
         max_instances: 100,
+        features: Vec::new(),
+        longest_timeout: None,
+        ingress: Vec::new(),
+        execution_environments: Vec::new(),
+        longest_description: 512,
     };
     let spec = file.resolve(Some("prod")).expect("it is valid").deploy.spec;
     let errors = check(&capabilities, &spec);

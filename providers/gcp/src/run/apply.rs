@@ -49,7 +49,9 @@ pub(crate) async fn apply(
                 body["template"]["annotations"][RECEIPT] = stamp(template).into();
             }
             body["annotations"][RECEIPT] = stamp(service).into();
-            mask.push("annotations".to_owned());
+            if !mask.iter().any(|part| part == "annotations") {
+                mask.push("annotations".to_owned());
+            }
             if let Some(etag) = &etags.service {
                 body["etag"] = json!(etag);
             }

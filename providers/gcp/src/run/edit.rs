@@ -9,7 +9,7 @@ use carrack_core::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    mounts,
+    mounts, network, scalars,
     secret_names::Own,
     wire::{DEFAULT_PORT, from_wire, ingress_index},
 };
@@ -50,6 +50,9 @@ pub(super) fn edit(raw: &Value, spec: &ServiceSpec, write: &BTreeSet<FieldPath>)
             (after, meaning) = (next, next_meaning);
         }
     }
+    if after["service"]["template"]["vpcAccess"] != raw["service"]["template"]["vpcAccess"] {
+        network::tidy(template(&mut after));
+    }
     Ok(after)
 }
 
@@ -82,21 +85,24 @@ fn write_field(raw: &mut Value, spec: &ServiceSpec, path: &str) -> Result<()> {
             } else if let Some(name) = path.strip_prefix("labels.") {
                 let value = spec.workload.labels.get(name).map(|text| json!(text));
                 set(object(service(raw), "labels"), name, value);
+            } else {
+                let index = raw["service"]["template"]["containers"].as_array().map_or(0, |list| ingress_index(list));
+                scalars::write(raw, spec, path, index);
             }
         }
     }
     Ok(())
 }
 
-fn service(raw: &mut Value) -> &mut Value {
+pub(super) fn service(raw: &mut Value) -> &mut Value {
     object(raw, "service")
 }
 
-fn template(raw: &mut Value) -> &mut Value {
+pub(super) fn template(raw: &mut Value) -> &mut Value {
     object(service(raw), "template")
 }
 
-fn container(raw: &mut Value) -> &mut Value {
+pub(super) fn container(raw: &mut Value) -> &mut Value {
     let containers = array(template(raw), "containers");
     if containers.is_empty() {
         containers.push(json!({}));
@@ -106,7 +112,7 @@ fn container(raw: &mut Value) -> &mut Value {
 }
 
 /// The object at `key`, made when it is missing.
-fn object<'a>(parent: &'a mut Value, key: &str) -> &'a mut Value {
+pub(super) fn object<'a>(parent: &'a mut Value, key: &str) -> &'a mut Value {
     let child = &mut parent[key];
     if !child.is_object() {
         *child = Value::Object(Map::new());
@@ -125,7 +131,7 @@ pub(super) fn array<'a>(parent: &'a mut Value, key: &str) -> &'a mut Vec<Value> 
     }
 }
 
-fn set(parent: &mut Value, key: &str, value: Option<Value>) {
+pub(super) fn set(parent: &mut Value, key: &str, value: Option<Value>) {
     match (value, parent.as_object_mut()) {
         (Some(value), Some(map)) => {
             map.insert(key.to_owned(), value);
@@ -158,7 +164,7 @@ fn set_port(container: &mut Value, port: Option<u16>) {
 }
 
 fn set_limit(container: &mut Value, name: &str, limit: Option<String>) {
-    set(object(object(container, "resources"), "limits"), name, limit.map(Value::String));
+    set(object(scalars::resources(container), "limits"), name, limit.map(Value::String));
 }
 
 fn set_public(raw: &mut Value, public: Option<bool>) {
@@ -237,12 +243,13 @@ mod tests {
 
     use carrack_core::{
         ErrorKind,
-        fields::rival,
+        fields::rivals,
         spec::{ContainerSpec, ImageRef, Mebibytes, MilliCpu, Probes, Scaling, WorkloadSpec},
     };
     use proptest::{collection::btree_map, option::of, prelude::*};
 
     use super::*;
+    use crate::run::settings::settings;
 
     fn probe() -> impl Strategy<Value = Probe> {
         let port = || of(1_u16..);
@@ -316,13 +323,16 @@ mod tests {
             ..Scaling::default()
         });
         let labels = btree_map("[a-c]", "[a-z]{0,3}", 0..3);
-        (container, scaling, labels, of(1_u16..9000), of(any::<bool>()), of("[a-z]{1,5}")).prop_map(
-            |(main, scaling, labels, port, public, service_account)| ServiceSpec {
-                workload: WorkloadSpec { main, service_account, labels, ..WorkloadSpec::default() },
-                port,
-                scaling,
-                public,
-                ..ServiceSpec::default()
+        (container, scaling, labels, of(1_u16..9000), of(any::<bool>()), of("[a-z]{1,5}"), settings()).prop_map(
+            |(main, scaling, labels, port, public, service_account, settings)| {
+                let spec = ServiceSpec {
+                    workload: WorkloadSpec { main, service_account, labels, ..WorkloadSpec::default() },
+                    port,
+                    scaling,
+                    public,
+                    ..ServiceSpec::default()
+                };
+                settings.laid_over(spec)
             },
         )
     }
@@ -352,7 +362,8 @@ mod tests {
             let mut raw = edit(&empty(), &live, &everything(&live)).unwrap();
             // Volumes of others, and a sidecar that shows the first secret's volume too.
             let template = &mut raw["service"]["template"];
-            let shared = template["volumes"][0].clone();
+            let secret = |volume: &&Value| volume["secret"].is_object();
+            let shared = template["volumes"].as_array().and_then(|all| all.iter().find(secret)).cloned().unwrap_or_default();
             array(template, "volumes").insert(0, json!({ "name": "theirs", "gcs": { "bucket": "b" } }));
             array(template, "volumes").push(json!({ "name": "nobodys", "secret": { "secret": "key" } }));
             let mount = json!({ "name": "theirs", "mountPath": "/theirs" });
@@ -369,7 +380,7 @@ mod tests {
             let before = fields(&from_wire(&raw).unwrap());
             let asked = fields(&wanted);
             let mut write = everything(&wanted);
-            let displaced = |path: &String| rival(path).is_some_and(|rival| asked.contains_key(&rival));
+            let displaced = |path: &String| rivals(path).iter().any(|rival| asked.contains_key(rival));
             let removed = |path: &&String| {
                 !asked.contains_key(*path) && (displaced(path) || (ours && path.starts_with("secrets.")))
             };
@@ -387,7 +398,9 @@ mod tests {
             for (path, value) in &asked {
                 prop_assert_eq!(seen.get(path), Some(value), "{}", path);
             }
-            let stays = |path: &String| !write.contains(path) && path != "service.public";
+            // Each can settle what the other then says.
+            let access = ["service.public", "service.invoker_check"];
+            let stays = |path: &String| !write.contains(path) && !access.contains(&path.as_str());
             for (path, value) in before.iter().filter(|(path, _)| stays(path)) {
                 prop_assert_eq!(seen.get(path), Some(value), "{}", path);
             }

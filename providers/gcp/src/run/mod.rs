@@ -1,12 +1,17 @@
 //! Services of the Cloud Run Admin API v2.
 pub(crate) mod apply;
 mod client;
+mod cloud_sql;
 mod edit;
 pub(crate) mod evidence;
 mod mounts;
+mod network;
 pub(crate) mod plan;
 pub(crate) mod revisions;
+mod scalars;
 mod secret_names;
+#[cfg(test)]
+mod settings;
 mod signs;
 mod traffic;
 mod unnamed;

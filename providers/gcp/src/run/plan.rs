@@ -2,7 +2,7 @@
 use carrack_core::{
     Error, ErrorKind, Result,
     diff::{FieldChange, diff},
-    fields::{FieldPath, FieldValue, keyed_table},
+    fields::{FieldPath, FieldValue, fields, keyed_table},
     observed::{Observed, ObservedService, TrafficTarget},
     ownership::ownership,
     plan::{Deploy, FORMAT, Intent, NewTraffic, Plan, ResourceRef, Risk, Step, Verb},
@@ -16,8 +16,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     edit::{edit, empty},
+    network,
     traffic::{check_tag, plan_change, route, written},
-    unnamed::unnamed,
+    unnamed::{filled_in, unnamed},
     wire::from_wire,
 };
 
@@ -49,7 +50,33 @@ pub(super) enum Action {
 }
 
 /// The parts of a service that are sent when they differ.
-const PARTS: [&str; 4] = ["labels", "invokerIamDisabled", "template", "traffic"];
+const PARTS: [&str; 10] = [
+    "labels",
+    "annotations",
+    "description",
+    "ingress",
+    "invokerIamDisabled",
+    "defaultUriDisabled",
+    "customAudiences",
+    "scaling",
+    "template",
+    "traffic",
+];
+
+/// The fields that are the service's and not the revision's, beside the entries of its labels and annotations.
+const OF_SERVICE: [&str; 7] = [
+    "service.public",
+    "service.invoker_check",
+    "service.ingress",
+    "service.description",
+    "service.default_url",
+    "service.audiences",
+    "scaling.instances",
+];
+
+fn of_service(path: &str) -> bool {
+    OF_SERVICE.contains(&path) || matches!(keyed_table(path), Some("labels" | "annotations"))
+}
 
 pub(crate) fn plan(target: ServiceRef, intent: &Intent, observed: &Observed) -> Result<Plan> {
     let live = observed.service.as_ref();
@@ -66,7 +93,7 @@ fn plan_deploy(
     deploy: &Deploy,
     live: Option<&ObservedService>,
 ) -> Result<(Vec<Step>, Vec<FieldPath>)> {
-    let spec = &deploy.spec;
+    let spec = &*network::whole(&deploy.spec, target);
     if let Some(tag) = &deploy.tag {
         check_tag(tag, &target.name)?;
     }
@@ -162,7 +189,9 @@ fn plan_deploy(
             &Action::SetPolicy { policy: after["policy"].clone() },
         )?);
     }
+    let known = fields(&old_spec);
     let mut kept = own.kept;
+    kept.retain(|path| known.get(path).is_none_or(|value| !filled_in(path, value)));
     kept.extend(live.map(|live| unnamed(&live.raw["service"])).unwrap_or_default());
     Ok((steps, kept))
 }
@@ -210,8 +239,7 @@ fn receipts(
         by: String::new(),
         owned: Vec::new(),
     };
-    let (service, template) =
-        owned.iter().cloned().partition(|path| path == "service.public" || keyed_table(path) == Some("labels"));
+    let (service, template) = owned.iter().cloned().partition(|path| of_service(path));
     (Receipt { owned: template, ..receipt.clone() }, Receipt { owned: service, ..receipt })
 }
 

@@ -22,11 +22,16 @@ impl<'a> Own<'a> {
         }
     }
 
+    /// Whether this is the own project, by its id or number.
+    pub(super) fn is(&self, project: &str) -> bool {
+        self.id == Some(project) || self.number == Some(project)
+    }
+
     /// A secret of the own project by its short name, another project's by its whole one.
     pub(super) fn shortest<'b>(&self, name: &'b str) -> &'b str {
         let parts = name.strip_prefix("projects/").and_then(|rest| rest.split_once("/secrets/"));
         match parts {
-            Some((project, short)) if self.id == Some(project) || self.number == Some(project) => short,
+            Some((project, short)) if self.is(project) => short,
             _ => name,
         }
     }

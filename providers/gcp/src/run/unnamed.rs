@@ -1,8 +1,8 @@
 //! What is live and has no key in carrack.toml: it stays as it is, and the plan says so.
 //!
-//! Names are the resource's own, from the service down: `template.vpcAccess`, `template.containers[0].workingDir`.
+//! Names are the resource's own, from the service down: `template.encryptionKey`, `template.containers[1]`.
 //! A field that Cloud Run adds one day is named as well: what is left out is listed here, not what is shown.
-use carrack_core::fields::FieldPath;
+use carrack_core::fields::{FieldPath, FieldValue};
 use serde_json::{Map, Value};
 
 use super::wire::{RECEIPT, ingress_index};
@@ -39,12 +39,49 @@ const BOOKKEEPING: &[&str] = &[
 ];
 
 /// Told in words of carrack.toml; or, as the traffic is, by a plan that changes it.
-const OF_SERVICE: &[&str] = &["labels", "template", "traffic", "invokerIamDisabled"];
-const OF_TEMPLATE: &[&str] =
-    &["containers", "volumes", "revision", "scaling", "serviceAccount", "maxInstanceRequestConcurrency"];
+const OF_SERVICE: &[&str] = &[
+    "labels",
+    "annotations",
+    "description",
+    "ingress",
+    "invokerIamDisabled",
+    "defaultUriDisabled",
+    "customAudiences",
+    "scaling",
+    "template",
+    "traffic",
+];
+const OF_SERVICE_SCALING: &[&str] = &["scalingMode", "manualInstanceCount"];
+const OF_TEMPLATE: &[&str] = &[
+    "containers",
+    "volumes",
+    "revision",
+    "scaling",
+    "serviceAccount",
+    "maxInstanceRequestConcurrency",
+    "timeout",
+    "sessionAffinity",
+    "executionEnvironment",
+    "vpcAccess",
+];
 const OF_SCALING: &[&str] = &["minInstanceCount", "maxInstanceCount"];
-const OF_CONTAINER: &[&str] =
-    &["name", "image", "command", "args", "env", "resources", "ports", "volumeMounts", "startupProbe", "livenessProbe"];
+const OF_NETWORK: &[&str] = &["connector", "egress", "networkInterfaces"];
+const OF_INTERFACE: &[&str] = &["network", "subnetwork", "tags"];
+const OF_CONTAINER: &[&str] = &[
+    "name",
+    "image",
+    "command",
+    "args",
+    "env",
+    "resources",
+    "ports",
+    "volumeMounts",
+    "startupProbe",
+    "livenessProbe",
+    "workingDir",
+];
+const OF_RESOURCES: &[&str] = &["limits", "cpuIdle", "startupCpuBoost"];
+const OF_PORT: &[&str] = &["containerPort", "name"];
 const OF_SECRET_VOLUME: &[&str] = &["secret", "items"];
 const OF_SECRET_FILE: &[&str] = &["path", "version"];
 const OF_LIMITS: &[&str] = &["cpu", "memory"];
@@ -54,10 +91,17 @@ pub(super) fn unnamed(service: &Value) -> Vec<FieldPath> {
     let mut found = Vec::new();
     let others = |key: &str| !BOOKKEEPING.contains(&key) && !OF_SERVICE.contains(&key);
     collect(&mut found, "", &service.as_object().cloned().unwrap_or_default(), others);
+    collect(&mut found, "scaling.", &object(&service["scaling"]), |key| !OF_SERVICE_SCALING.contains(&key));
     let template = &service["template"];
     let others = |key: &str| !BOOKKEEPING.contains(&key) && !OF_TEMPLATE.contains(&key);
     collect(&mut found, "template.", &object(template), others);
     collect(&mut found, "template.scaling.", &object(&template["scaling"]), |key| !OF_SCALING.contains(&key));
+    collect(&mut found, "template.vpcAccess.", &object(&template["vpcAccess"]), |key| !OF_NETWORK.contains(&key));
+    let interfaces = template["vpcAccess"]["networkInterfaces"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (index, interface) in interfaces.iter().enumerate() {
+        let path = format!("template.vpcAccess.networkInterfaces[{index}].");
+        collect(&mut found, &path, &object(interface), |key| index > 0 || !OF_INTERFACE.contains(&key));
+    }
     let containers = template["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (index, container) in containers.iter().enumerate() {
         let path = format!("template.containers[{index}]");
@@ -67,28 +111,28 @@ pub(super) fn unnamed(service: &Value) -> Vec<FieldPath> {
         }
         collect(&mut found, &format!("{path}."), &object(container), |key| !OF_CONTAINER.contains(&key));
         let resources = &container["resources"];
-        collect(&mut found, &format!("{path}.resources."), &object(resources), |key| key != "limits");
+        collect(&mut found, &format!("{path}.resources."), &object(resources), |key| !OF_RESOURCES.contains(&key));
         let limits = object(&resources["limits"]);
         collect(&mut found, &format!("{path}.resources.limits."), &limits, |key| !OF_LIMITS.contains(&key));
         let port = object(&container["ports"][0]);
-        collect(&mut found, &format!("{path}.ports[0]."), &port, |key| key != "containerPort");
+        collect(&mut found, &format!("{path}.ports[0]."), &port, |key| !OF_PORT.contains(&key));
         volumes(&mut found, template, &format!("{path}.volumeMounts"), container);
     }
     found
 }
 
-/// Files of secrets are told in words of carrack.toml, other volumes and their mounts are not.
+/// Files of secrets and sockets of Cloud SQL are told in words of carrack.toml, other volumes and their mounts are not.
 fn volumes(found: &mut Vec<FieldPath>, template: &Value, at: &str, container: &Value) {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let (all, mounts) = (list(&template["volumes"]), list(&container["volumeMounts"]));
-    let is_secret = |volume: &Value| volume["secret"].is_object();
+    let is_told = |volume: &Value| volume["secret"].is_object() || volume["cloudSqlInstance"].is_object();
     let whole = |mount: &Value| mount["subPath"].as_str().unwrap_or_default().is_empty();
     let told =
-        |mount: &Value| whole(mount) && all.iter().any(|volume| is_secret(volume) && volume["name"] == mount["name"]);
+        |mount: &Value| whole(mount) && all.iter().any(|volume| is_told(volume) && volume["name"] == mount["name"]);
     found.extend((0..mounts.len()).filter(|index| !told(&mounts[*index])).map(|index| format!("{at}[{index}]")));
     for (index, volume) in all.iter().enumerate() {
         let path = format!("template.volumes[{index}]");
-        if !is_secret(volume) || !mounts.iter().any(|mount| whole(mount) && mount["name"] == volume["name"]) {
+        if !is_told(volume) || !mounts.iter().any(|mount| whole(mount) && mount["name"] == volume["name"]) {
             found.push(path);
             continue;
         }
@@ -135,22 +179,37 @@ fn is_zero(value: &Value) -> bool {
 /// What the cloud fills in by itself says nothing about anybody's wish.
 fn is_default(key: &str, value: &Value) -> bool {
     match key {
-        // https://cloud.google.com/run/docs/securing/ingress
-        "ingress" => value == "INGRESS_TRAFFIC_ALL",
         // https://cloud.google.com/run/docs/troubleshooting#launch-stage-validation
         "launchStage" => value == "GA",
-        // https://cloud.google.com/run/docs/configuring/request-timeout
-        "timeout" => value == "300s",
-        // https://cloud.google.com/run/docs/about-execution-environments
-        "executionEnvironment" => value == "EXECUTION_ENVIRONMENT_GEN2",
-        // https://cloud.google.com/run/docs/configuring/billing-settings
-        "cpuIdle" => value == true,
-        // https://cloud.google.com/run/docs/container-contract#port
-        "name" => value == "http1",
         // https://cloud.google.com/run/docs/reference/rest/v2/Volume#secretvolumesource
         "defaultMode" => value == 0o444,
         _ => is_zero(value),
     }
+}
+
+/// What the cloud fills in for a key of carrack.toml, or means by leaving it out.
+const FILLED_IN: [(&str, &str); 10] = [
+    // https://cloud.google.com/run/docs/container-contract#port
+    ("service.protocol", "http1"),
+    // https://cloud.google.com/run/docs/configuring/request-timeout
+    ("service.timeout", "300s"),
+    // https://cloud.google.com/run/docs/securing/ingress
+    ("service.ingress", "all"),
+    ("service.session_affinity", "false"),
+    ("service.default_url", "true"),
+    ("service.invoker_check", "true"),
+    // https://cloud.google.com/run/docs/about-execution-environments
+    ("service.execution_environment", "gen2"),
+    // https://cloud.google.com/run/docs/configuring/billing-settings
+    ("resources.cpu_always", "false"),
+    ("resources.startup_boost", "false"),
+    // https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#vpcegress
+    ("network.egress", "private-ranges"),
+];
+
+/// Whether a live value says nothing about anybody's wish.
+pub(super) fn filled_in(path: &str, value: &FieldValue) -> bool {
+    FILLED_IN.iter().any(|(known, default)| *known == path && *value == FieldValue::Shown((*default).to_owned()))
 }
 
 #[cfg(test)]
@@ -164,10 +223,11 @@ mod tests {
         let service = json!({
             "name": "projects/p/locations/l/services/s", "uid": "u", "generation": "3", "etag": "\"x\"",
             "labels": { "team": "a" }, "annotations": { "team/owner": "a", RECEIPT: "{}" },
+            "description": "a", "scaling": { "scalingMode": "MANUAL", "manualInstanceCount": 2, "minInstanceCount": 1 },
             "ingress": "INGRESS_TRAFFIC_ALL", "launchStage": "GA", "aFieldOfTomorrow": { "on": true }, "empty": {},
             "template": {
                 "timeout": "300s", "executionEnvironment": "EXECUTION_ENVIRONMENT_GEN2", "serviceAccount": "x",
-                "vpcAccess": { "egress": "ALL_TRAFFIC" }, "sessionAffinity": false, "client": "gcloud",
+                "vpcAccess": { "egress": "ALL_TRAFFIC", "networkInterfaces": [{ "network": "a" }, { "network": "b" }] }, "sessionAffinity": false, "client": "gcloud",
                 "labels": { "cost": "1", NONCE: "x" },
                 "scaling": { "maxInstanceCount": 3 },
                 "containers": [
@@ -194,15 +254,11 @@ mod tests {
             unnamed(&service),
             [
                 "aFieldOfTomorrow",
-                "annotations.team/owner",
+                "scaling.minInstanceCount",
                 "template.labels.cost",
-                "template.vpcAccess",
+                "template.vpcAccess.networkInterfaces[1].network",
                 "template.containers[0]",
-                "template.containers[1].workingDir",
-                "template.containers[1].resources.cpuIdle",
-                "template.containers[1].resources.startupCpuBoost",
                 "template.containers[1].resources.limits.nvidia.com/gpu",
-                "template.containers[1].ports[0].name",
                 "template.containers[1].volumeMounts[0]",
                 "template.volumes[0]",
                 "template.volumes[1].secret.items[0].mode",

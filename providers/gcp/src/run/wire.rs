@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     mounts::{Mount, Volume, files},
+    scalars,
     secret_names::Own,
     traffic::{LATEST as TO_LATEST, targets},
 };
@@ -318,7 +319,7 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
     let public =
         if service.invoker_iam_disabled { Some(true) } else { policy.is_object().then(|| iam::is_public(policy)) };
     let limit = |name: &str| main.resources.limits.get(name).map(String::as_str);
-    Ok(ServiceSpec {
+    let mut spec = ServiceSpec {
         port,
         public,
         scaling: Scaling {
@@ -348,7 +349,9 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
             ..WorkloadSpec::default()
         },
         ..ServiceSpec::default()
-    })
+    };
+    scalars::read(&raw["service"], index, &own, &mut spec)?;
+    Ok(spec)
 }
 
 impl Env {
