@@ -3,12 +3,13 @@
 //! | step | files |
 //! |---|---|
 //! | text to values with places | `document`, `interpolate` |
-//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `rollout` read one value; `rules` hold between keys |
-//! | sections to a deploy | `resolve` lays a target's overrides over the neutral part |
+//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `settings`, `rollout` read one value; `rules` hold between keys |
+//! | sections to a deploy | `resolve` and `lay` lay a target's overrides over the neutral part |
 //! | what is wrong, and where | `diagnostics`, `suggest`, `locate` |
 mod diagnostics;
 mod document;
 mod interpolate;
+mod lay;
 mod load;
 mod locate;
 mod names;
@@ -19,6 +20,7 @@ mod rollout;
 mod rules;
 mod schema;
 mod secrets;
+mod settings;
 mod suggest;
 mod template;
 mod units;

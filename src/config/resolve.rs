@@ -11,6 +11,7 @@ use carrack_core::{
 };
 
 use super::{
+    lay,
     read::At,
     rollout,
     rules::{DEFAULT_FAILURES, DEFAULT_PERIOD, DEFAULT_TIMEOUT},
@@ -160,6 +161,9 @@ fn deploy(spec: ServiceSpec, file: &File, over: Option<&schema::Target>) -> Depl
     if file.labels.is_some() || over.is_some_and(|over| over.labels.is_some()) {
         tables.push("labels".to_owned());
     }
+    if file.annotations.is_some() || over.is_some_and(|over| over.annotations.is_some()) {
+        tables.push("annotations".to_owned());
+    }
     let exact = over.and_then(|over| over.service.as_ref()).and_then(|service| service.value.exact.as_ref()).or(file
         .service
         .value
@@ -184,6 +188,8 @@ fn neutral(file: &File) -> ServiceSpec {
     spec.workload.main.args = service.args.as_ref().map(words);
     spec.port = service.port.as_ref().map(|port| port.value.0);
     spec.public = service.public.as_ref().map(|public| public.value);
+    lay::service(&mut spec, service);
+    lay::parts(&mut spec, file.network.as_ref(), file.cloud_sql.as_ref(), file.annotations.as_ref());
     lay_tables(&mut spec, file.env.as_ref(), file.labels.as_ref());
     lay_secrets(&mut spec, file.secrets.as_ref());
     lay_sizes(&mut spec, file.resources.as_ref(), file.scaling.as_ref());
@@ -198,7 +204,9 @@ fn lay_over(spec: &mut ServiceSpec, file: &File, over: &schema::Target) {
         put(&mut main.args, service.args.as_ref(), words);
         put(&mut spec.port, service.port.as_ref(), |port| port.value.0);
         put(&mut spec.public, service.public.as_ref(), |at| at.value);
+        lay::service_override(spec, service);
     }
+    lay::parts(spec, over.network.as_ref(), over.cloud_sql.as_ref(), over.annotations.as_ref());
     let account = over.service_account.as_ref();
     spec.workload.service_account = account.map(|account| account.value.0.clone());
     // An entry is replaced as a whole: a file of the neutral part may be a variable, or another file, here.
@@ -241,6 +249,8 @@ fn lay_sizes(spec: &mut ServiceSpec, resources: Option<&At<schema::Resources>>, 
         let main = &mut spec.workload.main;
         put(&mut main.cpu, value.cpu.as_ref(), |cpu| cpu.value);
         put(&mut main.memory, value.memory.as_ref(), |at| at.value);
+        put(&mut main.cpu_always, value.cpu_always.as_ref(), |at| at.value);
+        put(&mut main.startup_boost, value.startup_boost.as_ref(), |at| at.value);
     }
     if let Some(At { value, .. }) = scaling {
         let scaling = &mut spec.scaling;
@@ -248,6 +258,7 @@ fn lay_sizes(spec: &mut ServiceSpec, resources: Option<&At<schema::Resources>>, 
         put(&mut scaling.max, value.max.as_ref(), |at| at.value.0);
         let concurrency = value.concurrency.as_ref();
         put(&mut scaling.concurrency, concurrency, |at| at.value.0);
+        lay::instances(scaling, value);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every section and key of `carrack.toml`, with its type and description: the one place that lists them.
 use std::time::Duration;
 
-use carrack_core::spec::{ImageRef, Mebibytes, MilliCpu, ProviderId, ServiceName};
+use carrack_core::spec::{Egress, ImageRef, Ingress, Mebibytes, MilliCpu, Protocol, ProviderId, ServiceName};
 use serde_json::{Value as Json, json};
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     rollout::Rollout,
     rules,
     secrets::Secrets,
+    settings::{AnnotationKey, Description, Folder, NetworkName, NetworkTag, SqlInstance},
     values::{
         Base, Command, EnvText, FederationProvider, HttpPath, ImageFile, ImageName, KeyedTable, LabelKey, LabelValue,
         LocalPath, Project, Region, Repository, ServiceAccount, ServiceVariable, SomeText, TargetName, Variable,
@@ -29,10 +30,16 @@ section! {
         secrets: optional Secrets,
         /// Labels of the service.
         labels: optional Labels,
+        /// Annotations of the service.
+        annotations: optional Annotations,
         /// What one instance gets.
         resources: optional Resources,
         /// How many instances there are.
         scaling: optional Scaling,
+        /// The way into a private network.
+        network: optional Network,
+        /// Cloud SQL instances, reached through sockets below `/cloudsql`. `[]` takes them away.
+        cloud_sql: optional Vec<At<SqlInstance>>,
         /// Health checks.
         health: optional Health,
         /// How the traffic goes over to a new revision. Absent: all of it at once.
@@ -43,6 +50,7 @@ section! {
 }
 
 pub(crate) type Env = Entries<ServiceVariable, EnvText>;
+pub(crate) type Annotations = Entries<AnnotationKey, String>;
 pub(crate) type Labels = Entries<LabelKey, LabelValue>;
 pub(crate) type Words = Vec<At<String>>;
 
@@ -59,7 +67,27 @@ section! {
         command: optional Words,
         /// Replaces the image's arguments.
         args: optional Words,
-        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`.
+        /// The folder that the container starts in. `""` is the image's own.
+        working_dir: optional Folder,
+        /// What the container speaks on its port: `http1`, or `h2c` for HTTP/2 without TLS, as gRPC needs it.
+        protocol: optional Protocol,
+        /// How long a request may take.
+        timeout: optional Duration,
+        /// From where the service is reached: `all`, `internal`, `internal-and-load-balancer` or `none`.
+        ingress: optional Ingress,
+        /// Whether a caller's requests go to the same instance where that can be.
+        session_affinity: optional bool,
+        /// A text for people. `""` takes it away.
+        description: optional Description,
+        /// Whether it answers at the name that the cloud gives it.
+        default_url: optional bool,
+        /// What callers' ID tokens may be for, beside the service's own address. `[]` takes them away.
+        audiences: optional Vec<At<SomeText>>,
+        /// Whether callers are checked at all. Without it the service is open to anyone, whatever the access policy says.
+        invoker_check: optional bool,
+        /// How the cloud isolates the container: `gen1` or `gen2`.
+        execution_environment: optional SomeText,
+        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`, `annotations`.
         exact: optional Vec<At<KeyedTable>>,
     }
 }
@@ -75,7 +103,27 @@ section! {
         command: optional Words,
         /// Replaces the image's arguments.
         args: optional Words,
-        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`.
+        /// The folder that the container starts in. `""` is the image's own.
+        working_dir: optional Folder,
+        /// What the container speaks on its port: `http1`, or `h2c` for HTTP/2 without TLS, as gRPC needs it.
+        protocol: optional Protocol,
+        /// How long a request may take.
+        timeout: optional Duration,
+        /// From where the service is reached: `all`, `internal`, `internal-and-load-balancer` or `none`.
+        ingress: optional Ingress,
+        /// Whether a caller's requests go to the same instance where that can be.
+        session_affinity: optional bool,
+        /// A text for people. `""` takes it away.
+        description: optional Description,
+        /// Whether it answers at the name that the cloud gives it.
+        default_url: optional bool,
+        /// What callers' ID tokens may be for, beside the service's own address. `[]` takes them away.
+        audiences: optional Vec<At<SomeText>>,
+        /// Whether callers are checked at all. Without it the service is open to anyone, whatever the access policy says.
+        invoker_check: optional bool,
+        /// How the cloud isolates the container: `gen1` or `gen2`.
+        execution_environment: optional SomeText,
+        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`, `annotations`.
         exact: optional Vec<At<KeyedTable>>,
     }
 }
@@ -147,6 +195,10 @@ section! {
         cpu: optional MilliCpu,
         /// Memory: `"512MiB"` or `"1GiB"`.
         memory: optional Mebibytes,
+        /// Whether the container has its CPU also between requests, and it is paid for all the time.
+        cpu_always: optional bool,
+        /// Whether it gets more CPU while it starts.
+        startup_boost: optional bool,
     }
 }
 
@@ -159,6 +211,24 @@ section! {
         max: optional Count,
         /// Requests that one instance takes at the same time.
         concurrency: optional Count,
+        /// This many instances, whatever the traffic; in place of `min` and `max`.
+        instances: optional Count,
+    }
+}
+
+section! {
+    /// `[network]`
+    Network {
+        /// A connector, in place of a network. `""` takes it away.
+        connector: optional NetworkName,
+        /// The network that instances are part of. `""` takes it away.
+        network: optional NetworkName,
+        /// Its subnet. `""` takes it away.
+        subnet: optional NetworkName,
+        /// Network tags of the instances. `[]` takes them away.
+        tags: optional Vec<At<NetworkTag>>,
+        /// What takes this way: `private-ranges`, or `all`.
+        egress: optional Egress,
     }
 }
 
@@ -219,10 +289,16 @@ section! {
         secrets: optional Secrets,
         /// Adds to [labels] and overrides its entries.
         labels: optional Labels,
+        /// Adds to [annotations] and overrides its entries.
+        annotations: optional Annotations,
         /// Overrides keys of [resources].
         resources: optional Resources,
-        /// Overrides keys of [scaling].
+        /// Overrides keys of [scaling]; a range takes the place of a fixed number, and the other way round.
         scaling: optional Scaling,
+        /// Overrides keys of [network]; a connector takes the place of a network, and the other way round.
+        network: optional Network,
+        /// Takes the place of the neutral list.
+        cloud_sql: optional Vec<At<SqlInstance>>,
         /// Overrides health checks of [health], each as a whole.
         health: optional Health,
         /// Overrides keys of [rollout].

@@ -7,6 +7,7 @@ mod places;
 mod rollout;
 mod schema;
 mod secrets;
+mod settings;
 mod unknown_keys;
 mod wrong_texts;
 mod wrong_types;

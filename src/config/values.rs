@@ -50,6 +50,7 @@ macro_rules! text_value {
         }
     )*};
 }
+pub(crate) use text_value;
 
 text_value! {
     ImageName by names::image_name, { "type": "string" };

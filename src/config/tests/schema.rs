@@ -7,7 +7,7 @@ use super::{loaded, try_load};
 use crate::config::{
     TemplateOptions, json_schema,
     rollout::{Rollout, Verify},
-    schema::{Build, File, Health, Image, Probe, Resources, Scaling, Service, ServiceOverride, Target},
+    schema::{Build, File, Health, Image, Network, Probe, Resources, Scaling, Service, ServiceOverride, Target},
     secrets::SecretUse,
     template,
 };
@@ -72,6 +72,7 @@ fn the_readers_have_the_keys_of_the_schema() {
         (SecretUse::keys(), "/properties/secrets/additionalProperties/properties".to_owned()),
         (Resources::keys(), "/properties/resources/properties".to_owned()),
         (Scaling::keys(), "/properties/scaling/properties".to_owned()),
+        (Network::keys(), "/properties/network/properties".to_owned()),
         (Health::keys(), "/properties/health/properties".to_owned()),
         (Probe::keys(), "/properties/health/properties/startup/properties".to_owned()),
         (Rollout::keys(), "/properties/rollout/properties".to_owned()),

@@ -23,7 +23,7 @@ fn unknown_key_without_a_likeness() {
     3 | colour = 1
       | ^^^^^^
       |
-      = help: the keys of [service] are `name`, `port`, `public`, `command`, `args`, `exact`
+      = help: the keys of [service] are `name`, `port`, `public`, `command`, `args`, `working_dir`, `protocol`, `timeout`, `ingress`, `session_affinity`, `description`, `default_url`, `audiences`, `invoker_check`, `execution_environment`, `exact`
     "#);
 }
 
@@ -82,7 +82,7 @@ A = "b"
     4 | [volumes]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
     "#);
 }
 
@@ -116,7 +116,7 @@ fn unknown_sections_of_the_future() {
     4 | [sidecars.proxy]
       |  ^^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
 
     error: unknown key `volumes`
      --> carrack.toml:5:2
@@ -124,7 +124,7 @@ fn unknown_sections_of_the_future() {
     5 | [volumes.cache]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
 
     error: unknown key `job`
      --> carrack.toml:6:2
@@ -132,7 +132,7 @@ fn unknown_sections_of_the_future() {
     6 | [job]
       |  ^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
 
     error: unknown key `usage`
      --> carrack.toml:7:2
@@ -140,7 +140,7 @@ fn unknown_sections_of_the_future() {
     7 | [usage]
       |  ^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
     "#);
 }
 
@@ -165,7 +165,7 @@ name = "other"
     8 | [targets.prod.volumes]
       |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`
 
     error: unknown key `cloud-run`
      --> carrack.toml:9:15
@@ -173,7 +173,7 @@ name = "other"
     9 | [targets.prod.cloud-run]
       |               ^^^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `resources`, `scaling`, `health`, `rollout`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`
 
     error: unknown key `resource`
       --> carrack.toml:10:15

@@ -171,6 +171,8 @@ mod tests {
     use crate::{
         ErrorKind,
         capability::{ExecutionEnvironment, check as check_all},
+        memory::Memory,
+        provider::Provider,
         spec::{ContainerSpec, Egress, Mebibytes, MilliCpu, Network, Scaling, WorkloadSpec},
     };
 
@@ -183,10 +185,6 @@ mod tests {
         Capabilities {
             traffic_split: true,
             longest_name_and_tag: Some(60),
-            revisions: true,
-            logs_follow: true,
-            public_access: true,
-            grpc_probe: true,
             sizes: Vec::new(),
             single_request_below: Some(MilliCpu(1000)),
             max_concurrency: Some(10),
@@ -196,6 +194,7 @@ mod tests {
             ingress: Vec::new(),
             execution_environments: vec![environment("small", 1, 1), environment("large", 1000, 512)],
             longest_description: 3,
+            ..Memory::default().capabilities().clone()
         }
     }
 
