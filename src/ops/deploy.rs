@@ -297,6 +297,7 @@ fn changes_image(plan: &Plan, local: &LocalImage) -> bool {
 fn image_of(plan: &Plan, observed: &Observed) -> Option<String> {
     let asked = match &plan.intent {
         Intent::Deploy(deploy) => deploy.spec.workload.main.image.as_ref(),
+        Intent::Restore(revision) => Some(&revision.image),
         Intent::Traffic(_) | Intent::Destroy => None,
     };
     let live = || observed.service.as_ref()?.spec.workload.main.image.as_ref();
@@ -307,7 +308,7 @@ fn image_of(plan: &Plan, observed: &Observed) -> Option<String> {
 fn is_public(plan: &Plan, observed: &Observed) -> bool {
     let asked = match &plan.intent {
         Intent::Deploy(deploy) => deploy.spec.public,
-        Intent::Traffic(_) | Intent::Destroy => None,
+        Intent::Traffic(_) | Intent::Restore(_) | Intent::Destroy => None,
     };
     asked.or_else(|| observed.service.as_ref()?.spec.public).unwrap_or(false)
 }

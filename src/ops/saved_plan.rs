@@ -45,7 +45,7 @@ pub async fn prepare(
         Intent::Deploy(deploy) => {
             deploy_secrets::observed(cx, provider, name, &mut deploy.spec.clone(), secrets).await?
         }
-        Intent::Traffic(_) | Intent::Destroy => (settled(cx, provider, name).await?, Vec::new()),
+        Intent::Traffic(_) | Intent::Restore(_) | Intent::Destroy => (settled(cx, provider, name).await?, Vec::new()),
     };
     let fresh = provider.plan(name, &saved.intent, &observed)?;
     cx.events.emit(Event::Planned { plan: Box::new(fresh.clone()) });

@@ -249,9 +249,10 @@ impl Provider for Memory {
                 vec![step]
             }
             (Intent::Deploy(deploy), _) => plan_deploy(deploy, live, resource, &mut kept)?,
-            (Intent::Traffic(_), None) => {
+            (Intent::Traffic(_) | Intent::Restore(_), None) => {
                 return Err(Error::new(ErrorKind::NotFound, "it does not exist").on(resource));
             }
+            (Intent::Restore(revision), Some(live)) => plan_restore(revision, live, resource)?,
             (Intent::Traffic(change), Some(live)) => {
                 route(1, &live.targets, traffic::changed(&live.targets, change)?, None, &resource)?
             }
@@ -455,6 +456,28 @@ fn plan_deploy(
         steps.extend(route(2, &targets, targets.clone(), tag, &resource)?);
     }
     Ok(steps)
+}
+
+/// What is the service's own stays as it is: who may call it, and its labels.
+fn plan_restore(revision: &Revision, live: &ObservedService, resource: ResourceRef) -> Result<Vec<Step>> {
+    let mut spec = revision.spec.clone();
+    spec.public = live.spec.public;
+    spec.workload.labels.clone_from(&live.spec.workload.labels);
+    let mut changes = diff(&live.spec, &spec);
+    let new = !changes.is_empty() || matches!(live.readiness, Readiness::Failed(_));
+    let targets = traffic::deployed(live, NewTraffic::All, new)?;
+    if !new {
+        return route(1, &live.targets, targets, None, &resource);
+    }
+    changes.extend(traffic::diff(&live.targets, &targets));
+    // Every revision here was deployed by us.
+    let Some(mut receipt) = revision.receipt.clone().or_else(|| live.receipt.clone()) else { return Ok(Vec::new()) };
+    receipt.digest = revision.image.digest().unwrap_or_default().to_owned();
+    receipt.previous = live.serving();
+    receipt.restored = Some(revision.id.clone());
+    let mut step = Step::new(1, Verb::Update, resource, &Action::Write { spec: Box::new(spec), receipt, targets })?;
+    step.changes = changes;
+    Ok(vec![step])
 }
 
 /// `live` with the fields of `write` as `desired` has them.

@@ -6,7 +6,7 @@ use crate::{
     Error, ErrorKind, Result,
     diff::FieldChange,
     fields::FieldPath,
-    observed::Fingerprint,
+    observed::{Fingerprint, Revision},
     spec::{RevisionId, ServiceRef, ServiceSpec},
 };
 
@@ -21,6 +21,9 @@ pub enum Intent {
     Deploy(Box<Deploy>),
     /// Send the traffic, or a tag, elsewhere; no setting changes and no revision is made.
     Traffic(TrafficChange),
+    /// Make the settings those of this revision again, as a new one that gets all traffic. What is the service's own
+    /// stays as it is.
+    Restore(Box<Revision>),
     /// Remove the service.
     Destroy,
 }

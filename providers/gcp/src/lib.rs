@@ -12,6 +12,7 @@
 //! | `run::plan` | from observed to steps; pure |
 //! | `run::apply` | one step, sent and waited for |
 //! | `run::revisions` | its revisions, with what deploys recorded on them |
+//! | `run::restore` | the settings of an earlier revision, made anew |
 //! | `run::evidence` | what a failed deploy left behind; `run::signs` reads Cloud Run's texts |
 //! | `run::client` | the calls of the Cloud Run Admin API v2 |
 //! | `iam` | who may invoke a service |

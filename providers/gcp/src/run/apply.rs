@@ -67,6 +67,18 @@ pub(crate) async fn apply(
             let etags = Etags { policy: Etags::of(None, Some(&policy)).policy, ..etags };
             Ok(Outcome { revision: None, url: None, fingerprint: etags.fingerprint() })
         }
+        Action::Restore { mut body, force, template } => {
+            let mask: Vec<String> = body.as_object().into_iter().flat_map(|parts| parts.keys().cloned()).collect();
+            if let Some(template) = template {
+                body["template"]["annotations"][RECEIPT] = stamp(template).into();
+            }
+            if let Some(etag) = &etags.service {
+                body["etag"] = json!(etag);
+            }
+            let started = client::patch_service(provider, cx, name, &mask, force, &body).await?;
+            let updated = finish(provider, cx, started, ErrorKind::Unhealthy).await?;
+            outcome(&updated, etags.policy)
+        }
         Action::Route { mut traffic, tag } => {
             if let Some(tag) = tag {
                 let Some(revision) = &etags.revision else {

@@ -7,6 +7,7 @@ pub(crate) mod evidence;
 mod mounts;
 mod network;
 pub(crate) mod plan;
+mod restore;
 pub(crate) mod revisions;
 mod scalars;
 mod secret_names;

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::{
     edit::{edit, empty},
     network,
+    restore::plan_restore,
     traffic::{check_tag, plan_change, route, written},
     unnamed::{filled_in, unnamed},
     wire::from_wire,
@@ -40,6 +41,12 @@ pub(super) enum Action {
     },
     SetPolicy {
         policy: Value,
+    },
+    /// Leaves the service's own annotations alone.
+    Restore {
+        body: Value,
+        force: bool,
+        template: Option<Receipt>,
     },
     /// `tag` is for the newest revision, which a step before may have made.
     Route {
@@ -83,6 +90,7 @@ pub(crate) fn plan(target: ServiceRef, intent: &Intent, observed: &Observed) -> 
     let (steps, kept) = match intent {
         Intent::Deploy(deploy) => plan_deploy(&target, deploy, live)?,
         Intent::Traffic(change) => (plan_change(&target, change, live)?, Vec::new()),
+        Intent::Restore(revision) => (plan_restore(&target, revision, live)?, Vec::new()),
         Intent::Destroy => (plan_destroy(&target, live)?, Vec::new()),
     };
     Ok(Plan { format: FORMAT, target, intent: intent.clone(), base: observed.fingerprint.clone(), steps, kept })
@@ -207,7 +215,7 @@ fn resource(target: &ServiceRef) -> ResourceRef {
 }
 
 /// A newest revision that never became ready is made again, whatever the file says: its cause may be gone.
-fn failed_revision(live: &ObservedService) -> Option<FieldChange> {
+pub(super) fn failed_revision(live: &ObservedService) -> Option<FieldChange> {
     use carrack_core::observed::Readiness;
     let Readiness::Failed(_) = &live.readiness else { return None };
     if live.latest == live.latest_ready {

@@ -267,6 +267,11 @@ pub(super) fn receipt_of(annotations: &BTreeMap<String, String>, image: Option<&
     Ok(parse_receipt(annotations)?.map(|receipt| as_trusted(receipt, image)))
 }
 
+/// What stands on the live template, whatever image it is about.
+pub(super) fn receipt_of_template(template: &Value) -> Result<Option<Receipt>> {
+    parse_receipt(&read::<Template>(template)?.annotations)
+}
+
 /// Other clients copy annotations from one revision to the next: of another image's receipt only `owned` is to be
 /// trusted.
 fn as_trusted(receipt: Receipt, image: Option<&ImageRef>) -> Receipt {
