@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use carrack_core::{
-    Error, ErrorKind, Result, capability::Capabilities, permission::PermissionTable, provider::Provider,
+    Error, ErrorKind, Result, capability::Capabilities, permission::PermissionTable, plan::Deploy, provider::Provider,
     spec::ProviderId,
 };
 use carrack_http::{Client, ClientOptions, Endpoint, TokenCache};
@@ -95,6 +95,15 @@ pub fn capabilities(provider: &ProviderId) -> Result<Capabilities> {
         #[cfg(feature = "gcp")]
         carrack_gcp::ID => Ok(carrack_gcp::capabilities()),
         _ => Err(unknown(provider)),
+    }
+}
+
+/// What is wrong in what a deploy says in the cloud's own words, found without any connection.
+pub fn refusals(provider: &ProviderId, deploy: &Deploy) -> Vec<Error> {
+    match provider.0.as_str() {
+        #[cfg(feature = "gcp")]
+        carrack_gcp::ID => carrack_gcp::check_pass_through(deploy),
+        _ => Vec::new(),
     }
 }
 

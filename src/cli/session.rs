@@ -36,7 +36,7 @@ use crate::{
     },
     registry::{
         Access, Connection, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place, capabilities, connect,
-        default_repository,
+        default_repository, refusals,
     },
 };
 
@@ -162,12 +162,14 @@ impl Session {
         let project = Project { loaded, resolved, target, place };
         let capabilities = capabilities(&project.place.provider)?;
         let mut refused = check(&capabilities, &project.resolved.deploy.spec);
+        refused.extend(refusals(&project.place.provider, &project.resolved.deploy));
         if project.resolved.rollout.is_some() {
             refused.extend(check_rollout(&capabilities, &project.resolved.name));
         }
         if !refused.is_empty() {
-            let all =
-                refused.iter().flat_map(|error| project.loaded.locate(project.target.as_deref(), error).0).collect();
+            let located = |error| project.loaded.locate(project.target.as_deref(), error).0;
+            let mut all: Vec<_> = refused.iter().flat_map(located).collect();
+            all.sort_by_key(|one| one.span().start);
             return Err(Failure::Diagnostics(Diagnostics(all)));
         }
         Ok(project)

@@ -1,7 +1,10 @@
 //! The place in the file that a field of the spec comes from.
+use carrack_core::json_path::{JsonPath, Part};
+
 use super::{
     diagnostics::Span,
     document::{Node, Value},
+    values::PROVIDERS,
 };
 
 /// The most specific place that stands in the file: the target's own key, the neutral one, then their
@@ -13,6 +16,9 @@ pub(crate) fn place(root: &Node, target: Option<&str>, field: Option<&str>) -> S
         _ => path,
     };
     let target = target.map(|target| vec!["targets", target]);
+    if let Some(span) = field.and_then(|field| cloud(root, target.as_deref()?, field)) {
+        return span;
+    }
     if let Some(file) = field.and_then(|field| field.strip_prefix("secrets.")).filter(|name| name.starts_with('/')) {
         let in_target =
             target.as_ref().and_then(|target| mount(root, &[target.as_slice(), &["secrets"]].concat(), file));
@@ -29,6 +35,29 @@ pub(crate) fn place(root: &Node, target: Option<&str>, field: Option<&str>) -> S
         }
     }
     target.and_then(|target| find(root, &target)).or_else(|| find(root, &["service", "name"])).unwrap_or(0..0)
+}
+
+/// The place of a field in a cloud's own section: its key, where it has a value.
+fn cloud(root: &Node, target: &[&str], field: &str) -> Option<Span> {
+    let path: JsonPath = PROVIDERS.iter().any(|name| field.starts_with(name)).then(|| field.parse().ok())??;
+    let mut node = target.iter().try_fold(root, |node, key| node.get(key).map(|entry| &entry.node))?;
+    let mut span = None;
+    for part in &path.0 {
+        let found = match part {
+            Part::Key(key) => node.get(key).map(|entry| (&entry.node, &entry.key_span)),
+            Part::Entry(name) => {
+                let Value::Array(list) = &node.value else { break };
+                let own = |node: &Node| match node.get("name").map(|entry| &entry.node.value) {
+                    Some(Value::Text(name)) => Some(name.clone()),
+                    _ => None,
+                };
+                list.iter().find(|item| own(item) == *name).map(|item| (item, &item.span))
+            }
+        };
+        let Some((below, at)) = found else { break };
+        (node, span) = (below, Some(at.clone()));
+    }
+    span
 }
 
 /// The place of a mounted secret, whose field is called after its file.

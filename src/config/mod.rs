@@ -3,7 +3,7 @@
 //! | step | files |
 //! |---|---|
 //! | text to values with places | `document`, `interpolate` |
-//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `settings`, `rollout` read one value; `rules` hold between keys |
+//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `settings`, `rollout`, `pass_through` read one value; `rules` hold between keys |
 //! | sections to a deploy | `resolve` and `lay` lay a target's overrides over the neutral part |
 //! | what is wrong, and where | `diagnostics`, `suggest`, `locate` |
 mod diagnostics;
@@ -14,6 +14,7 @@ mod load;
 mod locate;
 mod names;
 mod numbers;
+mod pass_through;
 mod read;
 mod resolve;
 mod rollout;

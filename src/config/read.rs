@@ -160,7 +160,11 @@ impl<'a> Table<'a> {
 
 /// The name of a field as it stands in the file.
 pub(crate) fn key_name(field: &'static str) -> &'static str {
-    field.strip_prefix("r#").unwrap_or(field)
+    match field {
+        // A cloud's own section is called after its provider.
+        "cloud_run" => "cloud-run",
+        _ => field.strip_prefix("r#").unwrap_or(field),
+    }
 }
 
 /// Declares a section: each key is `required` or `optional`, has a type, and a description.

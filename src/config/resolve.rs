@@ -178,7 +178,8 @@ fn deploy(spec: ServiceSpec, file: &File, over: Option<&schema::Target>) -> Depl
         .collect();
     exact.sort();
     exact.dedup();
-    Deploy::new(spec, tables, exact)
+    let cloud = over.and_then(|over| over.cloud_run.as_ref()).map(|cloud| cloud.value.0.clone());
+    Deploy { cloud, ..Deploy::new(spec, tables, exact) }
 }
 
 fn neutral(file: &File) -> ServiceSpec {

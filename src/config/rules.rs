@@ -5,10 +5,10 @@ use super::{
     diagnostics::Problem,
     numbers::Failures,
     read::{At, Context, Table},
-    schema::{Build, File, Image, Probe},
+    schema::{Build, File, Image, Probe, Target},
     secrets,
     units::show_duration,
-    values::{KeyedTable, SCRATCH},
+    values::{KeyedTable, PROVIDERS, SCRATCH},
 };
 
 /// The defaults and limits of Cloud Run's probes:
@@ -51,6 +51,16 @@ fn absent_table(name: &At<KeyedTable>, section: &str) -> Problem {
     let key = &name.value.0;
     Problem::new(&name.span, format!("`exact` names `{key}`, but there is no {section}"))
         .hint(format!("add {section}; an empty one removes every live entry"))
+}
+
+/// A cloud's own section stands only in its own targets.
+pub(crate) fn target(target: &Target, table: &Table<'_>, context: &mut Context) {
+    let provider = &target.provider.value.0;
+    for entry in PROVIDERS.iter().filter(|name| *name != provider).filter_map(|name| table.node.get(name)) {
+        let name = &entry.key;
+        let message = format!("[{}.{name}] is for the provider `{name}`", context.path.join("."));
+        context.report(Problem::new(&entry.key_span, message).label(format!("this target's is `{provider}`")));
+    }
 }
 
 /// Either a reference or a build.

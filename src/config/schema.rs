@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     numbers::{Count, Failures, GrpcCheck, Port, TcpCheck},
+    pass_through::PassThrough,
     read::{At, Entries, Read, section},
     rollout::Rollout,
     rules,
@@ -266,7 +267,7 @@ section! {
 
 section! {
     /// `[targets.NAME]`: where, and what is different there.
-    Target {
+    Target checked_by rules::target {
         /// The cloud: `cloud-run`.
         provider: required ProviderId,
         /// The project's id.
@@ -303,6 +304,8 @@ section! {
         health: optional Health,
         /// Overrides keys of [rollout].
         rollout: optional Rollout,
+        /// What no key of Carrack's says: fields of the service in Cloud Run's own JSON.
+        cloud_run: optional PassThrough,
     }
 }
 

@@ -3,6 +3,7 @@ mod broken_files;
 mod contradictions;
 mod hostile;
 mod merge;
+mod pass_through;
 mod places;
 mod rollout;
 mod schema;

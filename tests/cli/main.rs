@@ -18,6 +18,7 @@ mod github;
 mod identities;
 mod left_behind;
 mod lifecycle;
+mod pass_through;
 mod permissions;
 mod principals;
 mod production;

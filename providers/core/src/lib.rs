@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`spec`] | what a service shall be, neutral of any cloud |
 //! | [`fields`] | a spec as a flat map of named fields |
+//! | [`json_path`] | where something stands in a cloud's own JSON |
 //! | [`diff`] | what differs between two specs |
 //! | [`ownership`] | which live fields are ours to change: the three-way rule |
 //! | [`observed`], [`receipt`] | what is live, and what a deploy wrote about itself |
@@ -30,6 +31,7 @@ pub mod error;
 pub mod event;
 pub mod evidence;
 pub mod fields;
+pub mod json_path;
 pub mod listening;
 pub mod memory;
 pub mod observed;

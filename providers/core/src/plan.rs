@@ -43,12 +43,15 @@ pub struct Deploy {
     /// A tag for the newest revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// What only this cloud knows, in its own JSON; `None` when the target has no such section.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<serde_json::Value>,
 }
 
 impl Deploy {
     /// All traffic to the newest revision, and no tag.
     pub fn new(spec: ServiceSpec, tables: Vec<FieldPath>, exact: Vec<FieldPath>) -> Self {
-        Self { spec, tables, exact, traffic: NewTraffic::default(), tag: None }
+        Self { spec, tables, exact, traffic: NewTraffic::default(), tag: None, cloud: None }
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `run::mounts` | secrets as files: volumes and their mounts; `run::secret_names` knows one secret by each of its names |
 //! | `run::unnamed` | what is live and has no key in carrack.toml |
 //! | `run::traffic` | who gets how much of it, target by target |
+//! | `run::pass_through` | fields in Cloud Run's own words, checked offline; `run::passed` writes and removes them, `run::schema` knows their types, `run::verdict` which keys say them |
 //! | `run::plan` | from observed to steps; pure |
 //! | `run::apply` | one step, sent and waited for |
 //! | `run::revisions` | its revisions, with what deploys recorded on them |
@@ -39,13 +40,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 pub use artifact_registry::default_repository;
 use async_trait::async_trait;
 use carrack_core::{
-    Result,
+    Error, Result,
     capability::{Capabilities, ExecutionEnvironment, Feature, Size},
     event::Ctx,
     evidence::Evidence,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     permission::{Held, Need, PermissionTable},
-    plan::{Intent, Outcome, Plan, Step},
+    plan::{Deploy, Intent, Outcome, Plan, Step},
     provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry},
     rollout::Answers,
     secret::SecretStore,
@@ -79,6 +80,11 @@ impl CloudRun {
         let permissions = permissions::Table::new(&project);
         Self { project, region, number, http, token, capabilities: capabilities(), permissions }
     }
+}
+
+/// What is wrong in a deploy's section of Cloud Run's own fields, found without any connection.
+pub fn check_pass_through(deploy: &Deploy) -> Vec<Error> {
+    run::pass_through::check(deploy)
 }
 
 /// What Cloud Run documents of itself: <https://cloud.google.com/run/docs/configuring/services/cpu>,

@@ -152,7 +152,7 @@ provider = "cloud-run"
 project = "my-project"
 region = "us-central1"
 [targets.prod.volumes]
-[targets.prod.cloud-run]
+[targets.prod.fargate]
 [targets.prod.resource]
 [targets.prod.image.build]
 [targets.prod.service]
@@ -165,15 +165,15 @@ name = "other"
     8 | [targets.prod.volumes]
       |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `cloud-run`
 
-    error: unknown key `cloud-run`
+    error: unknown key `fargate`
      --> carrack.toml:9:15
       |
-    9 | [targets.prod.cloud-run]
-      |               ^^^^^^^^^
+    9 | [targets.prod.fargate]
+      |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `cloud-run`
 
     error: unknown key `resource`
       --> carrack.toml:10:15

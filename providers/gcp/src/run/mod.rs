@@ -6,16 +6,20 @@ mod edit;
 pub(crate) mod evidence;
 mod mounts;
 mod network;
+pub(crate) mod pass_through;
+mod passed;
 pub(crate) mod plan;
 mod restore;
 pub(crate) mod revisions;
 mod scalars;
+mod schema;
 mod secret_names;
 #[cfg(test)]
 mod settings;
 mod signs;
 mod traffic;
 mod unnamed;
+mod verdict;
 mod wire;
 
 use carrack_core::{

@@ -1,4 +1,6 @@
 //! From observed to steps. Pure.
+use std::collections::BTreeSet;
+
 use carrack_core::{
     Error, ErrorKind, Result,
     diff::{FieldChange, diff},
@@ -17,7 +19,9 @@ use sha2::{Digest, Sha256};
 use super::{
     edit::{edit, empty},
     network,
+    passed::{self, Passed},
     restore::plan_restore,
+    schema::Root,
     traffic::{check_tag, plan_change, route, written},
     unnamed::{filled_in, unnamed},
     wire::from_wire,
@@ -108,6 +112,9 @@ fn plan_deploy(
     let own = ownership(spec, &deploy.tables, &deploy.exact, live);
     let before = live.map_or_else(empty, |live| live.raw.clone());
     let mut after = edit(&before, spec, &own.write)?;
+    let passed = Passed::new(Root::Service, deploy.cloud.as_ref(), live.and_then(|live| live.receipt.as_ref()))?;
+    passed.edit(&mut after["service"])?;
+    let owned = passed.receipt(own.receipt);
     if before["policy"].is_null() && before["policy"] != after["policy"] {
         return Err(Error::new(
             ErrorKind::PermissionDenied,
@@ -122,6 +129,9 @@ fn plan_deploy(
         .into_iter()
         .filter(|change| own.write.contains(&change.path))
         .partition(|change| change.path == "service.public" && before["policy"] != after["policy"]);
+    let none = Value::Null;
+    changes.extend(passed.changes(if live.is_some() { &before["service"] } else { &none }, &after["service"]));
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
     let mut steps = Vec::new();
     let tag = deploy.tag.as_deref();
     match live {
@@ -134,7 +144,7 @@ fn plan_deploy(
                     .at_field("image")
                     .hint("add an [image] section, or pass `--image REF@DIGEST`"));
             }
-            let (template, service) = receipts(deploy, &own.receipt, None, spec);
+            let (template, service) = receipts(deploy, &owned, None, spec);
             let action = Action::Create { body: after["service"].clone(), template, service };
             steps.push(step(1, Verb::Create, resource(target), changes, &action)?);
             let all = [TrafficTarget::latest(100)];
@@ -158,11 +168,14 @@ fn plan_deploy(
                 after["service"]["traffic"] = written(&before["service"]["traffic"], &wanted);
             }
             let mask: Vec<String> = PARTS
-                .iter()
+                .into_iter()
+                .chain(passed.parts())
                 .filter(|part| {
-                    before["service"][**part] != after["service"][**part] || (**part == "template" && new_revision)
+                    before["service"][*part] != after["service"][*part] || (*part == "template" && new_revision)
                 })
-                .map(|part| (*part).to_owned())
+                .map(str::to_owned)
+                .collect::<BTreeSet<String>>()
+                .into_iter()
                 .collect();
             if !mask.is_empty() {
                 let body: serde_json::Map<String, Value> = mask
@@ -171,7 +184,7 @@ fn plan_deploy(
                     .filter_map(|part| Some((part.clone(), after["service"].get(part)?.clone())))
                     .collect();
                 let image_spec = from_wire(&after)?;
-                let (template, service) = receipts(deploy, &own.receipt, Some(live), &image_spec);
+                let (template, service) = receipts(deploy, &owned, Some(live), &image_spec);
                 let template = mask.iter().any(|part| part == "template").then_some(template);
                 let force = failed_revision(live).is_some();
                 let action = Action::Patch { body: body.into(), mask, force, template, service };
@@ -200,7 +213,7 @@ fn plan_deploy(
     let known = fields(&old_spec);
     let mut kept = own.kept;
     kept.retain(|path| known.get(path).is_none_or(|value| !filled_in(path, value)));
-    kept.extend(live.map(|live| unnamed(&live.raw["service"])).unwrap_or_default());
+    kept.extend(live.map(|live| unnamed(&passed.others(&live.raw["service"]))).unwrap_or_default());
     Ok((steps, kept))
 }
 
@@ -234,7 +247,11 @@ fn receipts(
 ) -> (Receipt, Receipt) {
     let mut config = deploy.spec.clone();
     config.workload.main.image = None;
-    let config = Sha256::digest(json!(config).to_string()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let config = match &deploy.cloud {
+        Some(cloud) => json!([config, cloud]),
+        None => json!(config),
+    };
+    let config = Sha256::digest(config.to_string()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let image = with_image.workload.main.image.as_ref();
     let receipt = Receipt {
         format: receipt::FORMAT,
@@ -247,7 +264,7 @@ fn receipts(
         by: String::new(),
         owned: Vec::new(),
     };
-    let (service, template) = owned.iter().cloned().partition(|path| of_service(path));
+    let (service, template) = owned.iter().cloned().partition(|path| of_service(path) || passed::of_service(path));
     (Receipt { owned: template, ..receipt.clone() }, Receipt { owned: service, ..receipt })
 }
 

@@ -165,7 +165,7 @@ fn collect(found: &mut Vec<FieldPath>, at: &str, fields: &Map<String, Value>, wa
 }
 
 /// What proto3's JSON may as well leave out: <https://protobuf.dev/programming-guides/json/>.
-fn is_zero(value: &Value) -> bool {
+pub(super) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(value) => !value,
