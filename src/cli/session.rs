@@ -163,7 +163,7 @@ impl Session {
         let capabilities = capabilities(&project.place.provider)?;
         let mut refused = check(&capabilities, &project.resolved.deploy.spec);
         refused.extend(refusals(&project.place.provider, &project.resolved.deploy));
-        if project.resolved.rollout.is_some() {
+        if project.resolved.deploy.rollout.is_some() {
             refused.extend(check_rollout(&capabilities, &project.resolved.name));
         }
         if !refused.is_empty() {
@@ -421,7 +421,7 @@ pub(super) struct Matter {
 impl Matter {
     /// What the file says of it. Sends nothing.
     pub(super) fn new(project: &Project, secret: Option<String>) -> Result<Self> {
-        let Resolved { name, deploy, image, target, rollout: _ } = &project.resolved;
+        let Resolved { name, deploy, image, target } = &project.resolved;
         let (mut push, mut base) = (None, None);
         if let Some(ImageSource::Build(config)) = image {
             let repository = match target.as_ref().and_then(|target| target.repository.as_ref()) {

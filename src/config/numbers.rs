@@ -127,8 +127,8 @@ integer_value! {
     Failures(u32) from 1 to COUNT_MAX;
     /// A step of a rollout.
     Percent(u8) from 1 to 99;
-    /// An HTTP status.
-    Status(u16) from 100 to 599;
+    /// An HTTP status that can be a right answer.
+    Status(u16) from 100 to 499;
 }
 
 /// `tcp = true` or a port.

@@ -6,7 +6,6 @@ use std::{
 
 use carrack_core::{
     plan::Deploy,
-    rollout::Rollout,
     spec::{EnvValue, ImageRef, Probe, ProbeCheck, Probes, ProviderId, ServiceName, ServiceSpec},
 };
 
@@ -29,8 +28,6 @@ pub struct Resolved {
     pub deploy: Deploy,
     /// Where the image comes from; `None` when the file does not say.
     pub image: Option<ImageSource>,
-    /// How the traffic goes over; `None` is all at once.
-    pub rollout: Option<Rollout>,
     /// Where to; `None` for the neutral part alone.
     pub target: Option<Target>,
 }
@@ -135,7 +132,6 @@ pub(crate) fn resolve(file: &File, target: Option<(&str, &schema::Target)>, dire
         name: file.service.value.name.value.clone(),
         deploy: deploy(spec, file, over),
         image,
-        rollout: rollout::resolve(file, over),
         target: target.map(|(name, target)| Target {
             name: name.to_owned(),
             provider: target.provider.value.clone(),
@@ -179,7 +175,7 @@ fn deploy(spec: ServiceSpec, file: &File, over: Option<&schema::Target>) -> Depl
     exact.sort();
     exact.dedup();
     let cloud = over.and_then(|over| over.cloud_run.as_ref()).map(|cloud| cloud.value.0.clone());
-    Deploy { cloud, ..Deploy::new(spec, tables, exact) }
+    Deploy { cloud, rollout: rollout::resolve(file, over), ..Deploy::new(spec, tables, exact) }
 }
 
 fn neutral(file: &File) -> ServiceSpec {

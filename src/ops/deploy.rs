@@ -1,5 +1,5 @@
 //! Build, observe, plan, push, apply, verify.
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use carrack_core::{
     Error, ErrorKind, Result,
@@ -8,6 +8,7 @@ use carrack_core::{
     permission::{Subject, Task},
     plan::{Deploy, Intent, NewTraffic, Plan, ResourceRef},
     provider::Provider,
+    run::RunReport,
     spec::{ImageRef, ServiceName},
 };
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use super::{
     deploy_secrets::{self, Grant},
     dossier::{explained, explained_later},
     image::{LocalImage, build_image, pinned, push_image},
-    permissions,
+    permissions, rollout,
     traffic::{open_choice, who_serves},
     verify,
 };
@@ -74,6 +75,8 @@ pub struct Prepared {
     pub grants: Vec<Grant>,
     /// The traffic was split by hand, and nobody said what becomes of it: a refusal that names the ways on.
     pub open: Option<Error>,
+    /// The flags by which another command finds the same place.
+    pub flags: String,
 }
 
 /// Builds the image and looks at the service, side by side, and plans.
@@ -113,14 +116,22 @@ async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
     let observed = deploy_secrets::observed(cx, *provider, name, &mut deploy.spec, &request.secrets);
     let ((image, local), (observed, grants)) = tokio::try_join!(image, observed)?;
     deploy.spec.workload.main.image = image;
-    if deploy.tag.is_some() && !request.chosen && observed.service.as_ref().is_some_and(ObservedService::pinned) {
-        // It is asked for by its own URL; who serves goes on.
+    let live = observed.service.as_ref();
+    if request.chosen {
+        // Somebody said what becomes of the traffic, and that is no rollout.
+        deploy.rollout = None;
+    }
+    // It is asked for by its own URL; who serves goes on.
+    let aside = deploy.tag.is_some() && !request.chosen && live.is_some_and(ObservedService::pinned);
+    // The traffic goes over in steps, where there is somebody to take it from.
+    let serves = live.is_some_and(|live| !live.traffic.0.is_empty());
+    if aside || (serves && deploy.rollout.is_some()) {
         deploy.traffic = NewTraffic::None;
     }
     let plan = provider.plan(name, &Intent::Deploy(Box::new(deploy)), &observed)?;
     cx.events.emit(Event::Planned { plan: Box::new(plan.clone()) });
     let open = open_choice(&plan, &observed).filter(|_| !request.chosen);
-    Ok(Prepared { plan, observed, local, grants, open })
+    Ok(Prepared { plan, observed, local, grants, open, flags: request.secrets.flags.clone() })
 }
 
 /// The whole way, from the file to a service that answers.
@@ -137,57 +148,30 @@ pub async fn deploy(cx: &Ctx, request: &Request<'_>) -> Result<Report> {
 
 /// Does what was prepared. A plan that is empty sends nothing.
 pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared: Prepared) -> Result<Report> {
-    let Prepared { plan, observed, local, grants, open: _ } = prepared;
+    if let Intent::Deploy(deploy) = &prepared.plan.intent
+        && let (Some(rollout), NewTraffic::None) = (deploy.rollout.clone(), deploy.traffic)
+    {
+        return rollout::rollout(cx, provider, ways, prepared, rollout).await;
+    }
     let started = Instant::now();
-    let name = plan.target.name.clone();
+    let Prepared { plan, observed, grants, .. } = &prepared;
+    let name = &plan.target.name;
     let live = observed.service.as_ref();
-    let mut report = Report {
-        service: plan.target.clone(),
-        result: Outcome::NoChanges,
-        url: live.and_then(|live| live.url.clone()),
-        revision: live
-            .and_then(|live| live.traffic.0.iter().max_by_key(|(_, percent)| **percent))
-            .map(|(id, _)| id.clone()),
-        digest: image_of(&plan, &observed),
-        tag: None,
-        probe: None,
-        run: None,
-        elapsed: started.elapsed(),
-    };
+    let mut report = before(&prepared);
     if plan.is_noop() {
-        deploy_secrets::grant(cx, provider.secrets(), &grants).await?;
+        deploy_secrets::grant(cx, provider.secrets(), grants).await?;
         if let Some(live) = live {
             if let Err(error) = unchanged(cx, live) {
-                return Err(explained(cx, provider, ways, &name, error).await);
+                return Err(explained(cx, provider, ways, name, error).await);
             }
-            let reached = reached(&mut report, &plan, live);
+            let reached = reached(&mut report, plan, live);
             report.probe = verified(cx, provider, &report, reached, live.spec.public == Some(true), false).await?;
         }
         report.elapsed = started.elapsed();
         return Ok(report);
     }
-    let public = is_public(&plan, &observed);
-    let opened =
-        public && plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "service.public");
-    let local = local.filter(|local| changes_image(&plan, local));
-    let pushed = local.as_ref().map(LocalImage::reference);
-    permissions::require(cx, provider, &plan, Some(&observed), pushed.as_ref()).await?;
-    deploy_secrets::grant(cx, provider.secrets(), &grants).await?;
-    let done = async {
-        if let Some(local) = &local {
-            push_image(cx, provider, ways, local, Tag::Wanted("latest".to_owned())).await?;
-        }
-        match converge(cx, provider, plan.clone()).await {
-            Err(error) => Err(explained(cx, provider, ways, &name, error).await),
-            done => done,
-        }
-    };
-    let done = match done.await {
-        Ok(done) => done,
-        Err(error) => {
-            return Err(permissions::explained_step(cx, provider, &plan, &observed, pushed.as_ref(), error).await);
-        }
-    };
+    let (public, opened) = (is_public(plan, observed), opens(plan, observed));
+    let done = write(cx, provider, ways, &prepared).await?;
     report.result = Outcome::Deployed;
     report.url = done.url.clone().or(report.url);
     report.revision = done.revision.clone().or(report.revision);
@@ -195,9 +179,9 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
         let mut reached = Reached::Service;
         if let Intent::Deploy(deploy) = &plan.intent
             && (deploy.traffic == NewTraffic::None || deploy.tag.is_some())
-            && let Some(live) = provider.observe(cx, &name).await?.service
+            && let Some(live) = provider.observe(cx, name).await?.service
         {
-            reached = self::reached(&mut report, &plan, &live);
+            reached = self::reached(&mut report, plan, &live);
         }
         verified(cx, provider, &report, reached, public, opened).await
     };
@@ -209,7 +193,7 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
 
 /// Where the newest revision is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Reached {
+pub(super) enum Reached {
     /// It has traffic.
     Service,
     /// It has none, and a tag.
@@ -235,8 +219,52 @@ fn reached(report: &mut Report, plan: &Plan, live: &ObservedService) -> Reached 
     tag.and_then(|tag| tag.url).map_or(Reached::Nowhere, Reached::Tag)
 }
 
+/// The report of a deploy that has done nothing yet.
+pub(super) fn before(Prepared { plan, observed, .. }: &Prepared) -> Report {
+    let live = observed.service.as_ref();
+    Report {
+        service: plan.target.clone(),
+        result: Outcome::NoChanges,
+        url: live.and_then(|live| live.url.clone()),
+        revision: live
+            .and_then(|live| live.traffic.0.iter().max_by_key(|(_, percent)| **percent))
+            .map(|(id, _)| id.clone()),
+        digest: image_of(plan, observed),
+        tag: None,
+        probe: None,
+        run: None,
+        elapsed: Duration::ZERO,
+    }
+}
+
+/// Asks whether it is allowed, grants, pushes, and carries the plan out.
+pub(super) async fn write(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    ways: &dyn Ways,
+    Prepared { plan, observed, local, grants, .. }: &Prepared,
+) -> Result<RunReport> {
+    let local = local.as_ref().filter(|local| changes_image(plan, local));
+    let pushed = local.map(LocalImage::reference);
+    permissions::require(cx, provider, plan, Some(observed), pushed.as_ref()).await?;
+    deploy_secrets::grant(cx, provider.secrets(), grants).await?;
+    let done = async {
+        if let Some(local) = local {
+            push_image(cx, provider, ways, local, Tag::Wanted("latest".to_owned())).await?;
+        }
+        match converge(cx, provider, plan.clone()).await {
+            Err(error) => Err(explained(cx, provider, ways, &plan.target.name, error).await),
+            done => done,
+        }
+    };
+    match done.await {
+        Ok(done) => Ok(done),
+        Err(error) => Err(permissions::explained_step(cx, provider, plan, observed, pushed.as_ref(), error).await),
+    }
+}
+
 /// Asks the service itself, or the newest revision where it has no traffic.
-async fn verified(
+pub(super) async fn verified(
     cx: &Ctx,
     provider: &dyn Provider,
     report: &Report,
@@ -304,8 +332,14 @@ fn image_of(plan: &Plan, observed: &Observed) -> Option<String> {
     asked.or_else(live)?.digest().map(str::to_owned)
 }
 
+/// Whether anyone may call it only from now on.
+pub(super) fn opens(plan: &Plan, observed: &Observed) -> bool {
+    let mut changes = plan.steps.iter().flat_map(|step| &step.changes);
+    is_public(plan, observed) && changes.any(|change| change.path == "service.public")
+}
+
 /// As the file says, else as it is live; a new service is private.
-fn is_public(plan: &Plan, observed: &Observed) -> bool {
+pub(super) fn is_public(plan: &Plan, observed: &Observed) -> bool {
     let asked = match &plan.intent {
         Intent::Deploy(deploy) => deploy.spec.public,
         Intent::Traffic(_) | Intent::Restore(_) | Intent::Destroy => None,

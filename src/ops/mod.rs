@@ -12,6 +12,7 @@ pub mod observe;
 pub mod outdated;
 pub mod permissions;
 pub mod registries;
+mod rollout;
 pub mod saved_plan;
 pub mod secrets;
 pub mod traffic;

@@ -58,5 +58,5 @@ pub async fn prepare(
         .hint("look at it, then make the plan anew: `carrack plan --out FILE`"));
     }
     // Whoever made it saw what becomes of the traffic.
-    Ok(Prepared { plan: fresh, observed, local: None, grants, open: None })
+    Ok(Prepared { plan: fresh, observed, local: None, grants, open: None, flags: secrets.flags.clone() })
 }

@@ -8,6 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     plan::{Outcome, Plan, ResourceRef, StepId, Verb},
     receipt::Stamp,
+    rollout::Watched,
+    spec::RevisionId,
 };
 
 /// What every operation is handed: where to report, when to stop, what to stamp.
@@ -180,6 +182,32 @@ pub enum Event {
         /// Which.
         step: StepId,
         /// In a sentence.
+        message: String,
+    },
+    /// A new revision has this share of the traffic from now on.
+    RolloutStep {
+        /// Which revision.
+        revision: RevisionId,
+        /// Its share.
+        percent: u8,
+        /// How long it is watched.
+        #[serde(rename = "wait_ms", serialize_with = "millis")]
+        wait: Duration,
+    },
+    /// It was watched to the end, and is well.
+    RolloutWatched {
+        /// Which revision.
+        revision: RevisionId,
+        /// What came of it.
+        watched: Watched,
+    },
+    /// It failed, and its traffic is back with those that had it.
+    RolloutReturned {
+        /// Which revision.
+        revision: RevisionId,
+        /// The share that it had.
+        percent: u8,
+        /// Why.
         message: String,
     },
     /// A request is sent again.

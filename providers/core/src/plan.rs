@@ -7,6 +7,7 @@ use crate::{
     diff::FieldChange,
     fields::FieldPath,
     observed::{Fingerprint, Revision},
+    rollout::Rollout,
     spec::{RevisionId, ServiceRef, ServiceSpec},
 };
 
@@ -46,12 +47,15 @@ pub struct Deploy {
     /// What only this cloud knows, in its own JSON; `None` when the target has no such section.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud: Option<serde_json::Value>,
+    /// How traffic goes over to a revision that is made without it; `None` is no part of this deploy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
 }
 
 impl Deploy {
     /// All traffic to the newest revision, and no tag.
     pub fn new(spec: ServiceSpec, tables: Vec<FieldPath>, exact: Vec<FieldPath>) -> Self {
-        Self { spec, tables, exact, traffic: NewTraffic::default(), tag: None, cloud: None }
+        Self { spec, tables, exact, traffic: NewTraffic::default(), tag: None, cloud: None, rollout: None }
     }
 }
 

@@ -65,6 +65,32 @@ impl Answers {
     }
 }
 
+/// How far a rollout went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// The new revision.
+    pub revision: RevisionId,
+    /// Who had the traffic before it; the sum is 100.
+    pub before: BTreeMap<RevisionId, u8>,
+    /// Its share at the end.
+    pub percent: u8,
+    /// The steps that were watched to their end.
+    pub steps: Vec<Watched>,
+    /// It failed, and `before` has all of the traffic again.
+    pub returned: bool,
+}
+
+/// A step that was watched to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Watched {
+    /// The new revision's share.
+    pub percent: u8,
+    /// What it answered since the rollout began; `None` where that cannot be read.
+    pub answers: Option<Answers>,
+    /// What all revisions answered since then.
+    pub requests: Option<u64>,
+}
+
 /// The share of all requests that one revision got, in percent; `None` when there were none.
 pub fn share_of(answers: &BTreeMap<RevisionId, Answers>, revision: &RevisionId) -> Option<f64> {
     let all: u64 = answers.values().map(|one| one.requests).sum();

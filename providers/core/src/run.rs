@@ -7,6 +7,7 @@ use crate::{
     observed::Fingerprint,
     plan::{Plan, StepId},
     provider::Provider,
+    rollout::Progress,
     spec::RevisionId,
 };
 
@@ -23,6 +24,9 @@ pub struct RunReport {
     pub revision: Option<RevisionId>,
     /// Where the service answers.
     pub url: Option<String>,
+    /// How far a rollout went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Progress>,
     /// The version after the last step.
     #[serde(skip)]
     pub fingerprint: Fingerprint,

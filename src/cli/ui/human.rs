@@ -5,6 +5,7 @@ use anstyle::AnsiColor;
 use carrack_core::{
     event::{Event, Phase},
     plan::Verb,
+    rollout::Watched,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -24,8 +25,23 @@ pub(super) fn line(verb: &str, text: &str) -> String {
 }
 
 fn warning(text: &str) -> String {
+    warning_line("Warning", text)
+}
+
+fn warning_line(verb: &str, text: &str) -> String {
     let yellow = AnsiColor::Yellow.on_default().bold();
-    format!("{yellow}{:>12}{yellow:#} {text}", "Warning")
+    format!("{yellow}{verb:>12}{yellow:#} {text}")
+}
+
+/// `10 %: 12 of 130 requests, 0 of them failed`.
+fn watched_line(watched: &Watched) -> String {
+    let Watched { percent, answers, requests } = watched;
+    match (answers, requests) {
+        (Some(own), Some(all)) => {
+            format!("{percent} %: it got {} of {all} requests, {} of them failed", own.requests, own.failed)
+        }
+        _ => format!("{percent} %: it answers as it should"),
+    }
 }
 
 impl Human {
@@ -124,6 +140,15 @@ impl Consumer for Human {
                 self.print(&line("Done", &format!("{what} in {:.1}s", elapsed.as_secs_f64())));
             }
             Event::StepFailed { .. } => self.clear(),
+            Event::RolloutStep { revision, percent, wait } => {
+                let watched = if wait.is_zero() { String::new() } else { format!(", watched for {}s", wait.as_secs()) };
+                self.spin("Rollout", &format!("{percent} % of the traffic to {}{watched}", revision.0));
+            }
+            Event::RolloutWatched { watched, .. } => self.print(&line("Watched", &watched_line(watched))),
+            Event::RolloutReturned { revision, percent, message } => {
+                let text = format!("{percent} % of the traffic from {}: {message}", revision.0);
+                self.print(&warning_line("Returned", &text));
+            }
             Event::Retrying { request, attempt, after, reason } => {
                 let text = format!("{request} again in {:.1}s (attempt {attempt}): {reason}", after.as_secs_f64());
                 self.print(&line("Retrying", &text));

@@ -8,7 +8,7 @@ use super::{loaded, refused_below};
 
 fn rollout(text: &str, target: Option<&str>) -> Option<Rollout> {
     let file = loaded(&format!("[service]\nname = \"hello\"\n{text}"));
-    file.resolve(target).unwrap_or_else(|errors| panic!("{errors}")).rollout
+    file.resolve(target).unwrap_or_else(|errors| panic!("{errors}")).deploy.rollout
 }
 
 const TARGET: &str = "[targets.prod]\nprovider = \"cloud-run\"\nproject = \"my-project\"\nregion = \"us-central1\"\n";
@@ -94,7 +94,7 @@ fn an_answer_that_is_none() {
      --> carrack.toml:5:39
       |
     5 | verify = { http = "healthz", status = 600 }
-      |                                       ^^^ use 100 to 599
+      |                                       ^^^ use 100 to 499
     "#);
     assert_snapshot!(refused_below("[rollout]\nverify = { status = 200 }\n"), @"
     error: missing key `http` in [rollout.verify]
