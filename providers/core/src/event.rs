@@ -1,11 +1,12 @@
 //! What happens, as it happens: one stream for people, machines and CI.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    pace::Pace,
     plan::{Outcome, Plan, ResourceRef, StepId, Verb},
     receipt::Stamp,
     rollout::Watched,
@@ -23,37 +24,53 @@ pub struct Ctx {
     pub deadline: Option<tokio::time::Instant>,
     /// What receipts are stamped with.
     pub stamp: Stamp,
+    /// How much may be sent at once, and to whom nothing for a while.
+    pub pace: Pace,
 }
 
 impl Ctx {
     /// A context whose events go nowhere, for tests.
     pub fn silent() -> Self {
-        Self { events: EventSink(None), cancel: CancellationToken::new(), deadline: None, stamp: Stamp::default() }
+        Self {
+            events: EventSink { sender: None, about: None },
+            cancel: CancellationToken::new(),
+            deadline: None,
+            stamp: Stamp::default(),
+            pace: Pace::default(),
+        }
     }
 }
 
 /// The sending end of the event stream.
 #[derive(Clone, Debug)]
-pub struct EventSink(Option<mpsc::UnboundedSender<Message>>);
+pub struct EventSink {
+    sender: Option<mpsc::UnboundedSender<Message>>,
+    about: Option<Arc<str>>,
+}
 
 impl EventSink {
     /// A sink and the stream behind it.
     pub fn channel() -> (Self, Events) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(Some(sender)), Events(receiver))
+        (Self { sender: Some(sender), about: None }, Events(receiver))
+    }
+
+    /// The same stream, whose events from here are about one service of several.
+    pub fn about(&self, service: &str) -> Self {
+        Self { sender: self.sender.clone(), about: Some(service.into()) }
     }
 
     /// Reports; a consumer that is gone is no error.
     pub fn emit(&self, event: Event) {
-        if let Some(sender) = &self.0 {
-            let _ = sender.send(Message::Event(Box::new(event)));
+        if let Some(sender) = &self.sender {
+            let _ = sender.send(Message::Event(self.about.clone(), Box::new(event)));
         }
     }
 
     /// Waits until the consumer has seen every event so far: before a question is asked.
     pub async fn flushed(&self) {
         let (done, seen) = oneshot::channel();
-        if let Some(sender) = &self.0
+        if let Some(sender) = &self.sender
             && sender.send(Message::Flush(done)).is_ok()
         {
             let _ = seen.await;
@@ -63,7 +80,8 @@ impl EventSink {
 
 #[derive(Debug)]
 enum Message {
-    Event(Box<Event>),
+    /// What happened, and about which service of several.
+    Event(Option<Arc<str>>, Box<Event>),
     /// Somebody waits until all before this is seen.
     Flush(oneshot::Sender<()>),
 }
@@ -75,9 +93,14 @@ pub struct Events(mpsc::UnboundedReceiver<Message>);
 impl Events {
     /// The next event; `None` when every sink is gone.
     pub async fn recv(&mut self) -> Option<Event> {
+        Some(self.next().await?.1)
+    }
+
+    /// The next event, with the service of several that it is about; `None` when every sink is gone.
+    pub async fn next(&mut self) -> Option<(Option<Arc<str>>, Event)> {
         loop {
             match self.0.recv().await? {
-                Message::Event(event) => return Some(*event),
+                Message::Event(about, event) => return Some((about, *event)),
                 Message::Flush(done) => {
                     let _ = done.send(());
                 }
@@ -88,7 +111,7 @@ impl Events {
     /// The next event, if there is one now.
     pub fn try_recv(&mut self) -> Option<Event> {
         match self.0.try_recv().ok()? {
-            Message::Event(event) => Some(*event),
+            Message::Event(_, event) => Some(*event),
             Message::Flush(_) => None,
         }
     }

@@ -17,6 +17,7 @@
 //! | [`permission`] | what a command needs to be allowed |
 //! | [`run`] | the loop that applies a plan |
 //! | [`retry`], [`poll`] | the only places that sleep |
+//! | [`pace`] | how much may be under way at once |
 //! | [`event`], [`error`] | what users see, and the exit codes |
 //! | [`evidence`], [`listening`], [`cause`] | what a failed deploy left behind, and its one cause |
 //! | [`memory`] | a backend in memory, the reference for the contract suite |
@@ -36,6 +37,7 @@ pub mod listening;
 pub mod memory;
 pub mod observed;
 pub mod ownership;
+pub mod pace;
 pub mod permission;
 pub mod plan;
 pub mod poll;

@@ -192,12 +192,19 @@ impl Client {
             request_id: None,
             attempts: attempt,
         };
+        // The host that the request is for, whatever stands in for it.
+        let host = url.host_str().map_or_else(String::new, |host| match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        });
+        let flight = cx.pace.start(cx, &host).await?;
         let sent = async {
             let response = builder.send().await?;
             let (status, headers) = (response.status(), response.headers().clone());
             Ok::<_, Broken>((status, headers, read(response, &request.keep).await?))
         };
         let answer = bounded(cx, &format!("{} {}", info.method, info.url), sent).await?;
+        drop(flight);
         let (status, headers, body) = match answer {
             Ok(answer) => answer,
             Err(Broken::Connection(error)) => return Err(unanswered(error, request.idempotent, info)),
@@ -212,9 +219,11 @@ impl Client {
         if status.is_success() || status.is_redirection() || request.accept.contains(&status.as_u16()) {
             return Ok(response);
         }
-        let mut error = (request.classify)(&response)
-            .with_retry_after(retry_after(&response.headers))
-            .with_request(response.request.clone());
+        let wait = retry_after(&response.headers);
+        if let Some(wait) = wait {
+            cx.pace.leave_alone(&host, wait);
+        }
+        let mut error = (request.classify)(&response).with_retry_after(wait).with_request(response.request.clone());
         if request.idempotent && error.kind() == ErrorKind::Timeout {
             error = error.with_kind(ErrorKind::Unavailable);
         }
