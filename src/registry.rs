@@ -1,5 +1,9 @@
 //! From a target to its provider; the only file that names all clouds.
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use carrack_core::{
     Error, ErrorKind, Result, capability::Capabilities, permission::PermissionTable, plan::Deploy, provider::Provider,
@@ -15,7 +19,7 @@ pub const LOCAL_PROJECT: &str = "local";
 pub const LOCAL_REGION: &str = "us-central1";
 
 /// Where requests go, and who makes them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// The cloud itself, with the user's credentials.
     Cloud(Credentials),
@@ -29,7 +33,7 @@ pub enum Access {
 }
 
 /// By what a user's credentials are found.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// Those of [`credential_variables`] that are set, and the one that `federation` names.
     pub variables: BTreeMap<String, String>,
@@ -125,24 +129,52 @@ pub fn default_repository(place: &Place, image: &str) -> Result<String> {
     }
 }
 
-/// Binds a provider to its place. No request is sent.
-pub fn connect(place: &Place, access: &Access) -> Result<Connection> {
-    let endpoint = match access {
-        Access::Cloud(_) => None,
-        Access::Endpoint { endpoint, .. } => Some(endpoint.clone()),
-    };
-    let http = Client::new(ClientOptions { endpoint, ..ClientOptions::default() })?;
-    match place.provider.0.as_str() {
-        #[cfg(feature = "gcp")]
-        carrack_gcp::ID => {
-            let credentials = match access {
-                Access::Cloud(credentials) => carrack_gcp::auth::choose(surroundings(credentials), http.clone()),
-                Access::Endpoint { token, .. } => carrack_gcp::auth::given(token, Some("local".to_owned())),
-            };
-            let provider = carrack_gcp::CloudRun::new(&place.scope, &place.region, http.clone(), credentials.clone());
-            Ok(Connection { provider: Arc::new(provider), http, credentials })
+/// The connections of one run: those with the same access share their sockets and the one cache of tokens.
+#[derive(Debug, Default)]
+pub struct Connections(Mutex<Vec<(Access, Client, TokenCache)>>);
+
+impl Connections {
+    /// Binds a provider to its place. No request is sent.
+    pub fn connect(&self, place: &Place, access: &Access) -> Result<Connection> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (http, credentials) = match open.iter().find(|(other, _, _)| other == access) {
+            Some((_, http, credentials)) => (http.clone(), credentials.clone()),
+            None => {
+                let endpoint = match access {
+                    Access::Cloud(_) => None,
+                    Access::Endpoint { endpoint, .. } => Some(endpoint.clone()),
+                };
+                let http = Client::new(ClientOptions { endpoint, ..ClientOptions::default() })?;
+                let credentials = credentials(&place.provider, access, &http)?;
+                open.push((access.clone(), http.clone(), credentials.clone()));
+                (http, credentials)
+            }
+        };
+        match place.provider.0.as_str() {
+            #[cfg(feature = "gcp")]
+            carrack_gcp::ID => {
+                let provider =
+                    carrack_gcp::CloudRun::new(&place.scope, &place.region, http.clone(), credentials.clone());
+                Ok(Connection { provider: Arc::new(provider), http, credentials })
+            }
+            _ => Err(unknown(&place.provider)),
         }
-        _ => Err(unknown(&place.provider)),
+    }
+}
+
+/// Binds a provider to its place, with a connection of its own. No request is sent.
+pub fn connect(place: &Place, access: &Access) -> Result<Connection> {
+    Connections::default().connect(place, access)
+}
+
+fn credentials(provider: &ProviderId, access: &Access, http: &Client) -> Result<TokenCache> {
+    match provider.0.as_str() {
+        #[cfg(feature = "gcp")]
+        carrack_gcp::ID => Ok(match access {
+            Access::Cloud(credentials) => carrack_gcp::auth::choose(surroundings(credentials), http.clone()),
+            Access::Endpoint { token, .. } => carrack_gcp::auth::given(token, Some("local".to_owned())),
+        }),
+        _ => Err(unknown(provider)),
     }
 }
 

@@ -53,15 +53,13 @@ impl Failure {
         }
     }
 
-    /// For machines.
-    pub(super) fn json(&self, again: &str) -> Value {
+    /// For machines; what every report begins with is not in it.
+    pub(super) fn report(&self, again: &str) -> Value {
         match self {
-            Self::Diagnostics(diagnostics) => json!({
-                "type": "report", "ok": false, "code": self.exit_code(), "diagnostics": diagnostics.0,
-            }),
+            Self::Diagnostics(diagnostics) => json!({ "diagnostics": diagnostics.0 }),
             Self::Error(error) => {
                 let mut report = json!({
-                "type": "report", "ok": false, "code": self.exit_code(), "run": error.report(),
+                "run": error.report(),
                 "error": {
                     "kind": error.kind(), "message": error.to_string(), "causes": causes(error),
                     "details": error.details(), "hints": error.hints(), "request": error.request(),

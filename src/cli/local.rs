@@ -42,7 +42,7 @@ pub(super) fn unavailable(error: impl std::error::Error + Send + Sync + 'static)
 
 /// Starts it unless it runs; says so.
 pub(super) async fn ensure(session: &Session, mut arguments: Vec<OsString>) -> Result<State> {
-    let paths = paths(session)?;
+    let (paths, ui) = (paths(session)?, session.ui.about_all());
     let build = build_id()?;
     if let Some(old) = State::read(&paths).map_err(unavailable)?.filter(|old| old.build != build) {
         let kept = kept(&old, &arguments)?;
@@ -54,21 +54,21 @@ pub(super) async fn ensure(session: &Session, mut arguments: Vec<OsString>) -> R
     let state = match ensured {
         Ensured::Running(state) => state,
         Ensured::Started(state) => {
-            session.ui.say("Started", &format!("{}; stop it with `carrack emulator stop`", place(&state)));
+            ui.say("Started", &format!("{}; stop it with `carrack emulator stop`", place(&state)));
             state
         }
         Ensured::Replaced { state, .. } => {
-            session.ui.say("Restarted", &format!("{}; stop it with `carrack emulator stop`", place(&state)));
-            session.ui.say("Note", "it was of another build: the services that ran in it are gone");
+            ui.say("Restarted", &format!("{}; stop it with `carrack emulator stop`", place(&state)));
+            ui.say("Note", "it was of another build: the services that ran in it are gone");
             state
         }
     };
     match state.runtime.as_deref() {
         Some(runtime) if runtime.starts_with("process") => {
-            session.ui.say("Note", "containers run as plain processes here, not isolated");
+            ui.say("Note", "containers run as plain processes here, not isolated");
         }
         Some(_) => {}
-        None => session.ui.say("Note", "this machine can run no containers; everything but running works"),
+        None => ui.say("Note", "this machine can run no containers; everything but running works"),
     }
     Ok(state)
 }

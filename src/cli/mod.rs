@@ -6,6 +6,7 @@ mod git;
 mod local;
 mod session;
 mod settings;
+mod several;
 mod ui;
 
 use std::process::ExitCode;
@@ -50,12 +51,12 @@ struct Cli {
 /// Flags of every command.
 #[derive(Clone, Debug, Args)]
 struct Common {
-    /// The configuration file
+    /// The configuration file; several for several services at once
     #[arg(short = 'f', long = "file", value_name = "FILE", default_value = FILE, global = true)]
-    file: std::path::PathBuf,
-    /// The target, by its name in the file; not needed when there is one
+    file: Vec<std::path::PathBuf>,
+    /// The target, by its name in the file; not needed when there is one, and several at once are taken
     #[arg(long = "to", value_name = "TARGET", global = true)]
-    target: Option<String>,
+    target: Vec<String>,
     /// Use the local cloud: the same target and code, with no account
     #[arg(long, global = true)]
     local: bool,
@@ -159,19 +160,30 @@ pub fn main() -> ExitCode {
 }
 
 async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure> {
+    use several::{each, each_file};
+    let several = matches!(
+        command,
+        Command::Check(_) | Command::Plan(_) | Command::Deploy(_) | Command::Status(_) | Command::Destroy(_)
+    );
+    if !several {
+        several::require_one(session)?;
+    }
     match command {
         Command::Init(options) => init::run(session, options),
-        Command::Check(options) => check::run(session, options),
+        Command::Check(options) => each_file(session, options, |s, o| Box::pin(async { check::run(s, o) })).await,
         Command::Build(options) => build::run(session, options).await,
         Command::Push(options) => push::run(session, options).await,
-        Command::Plan(options) => plan::run(session, options).await,
-        Command::Deploy(options) => deploy::run(session, options).await,
-        Command::Status(options) => status::run(session, options).await,
+        Command::Plan(options) => {
+            options.for_one(session)?;
+            each(session, options, |s, o| Box::pin(plan::run(s, o))).await
+        }
+        Command::Deploy(options) => each(session, options, |s, o| Box::pin(deploy::run(s, o))).await,
+        Command::Status(options) => each(session, options, |s, o| Box::pin(status::run(s, o))).await,
         Command::Traffic(options) => traffic::run(session, options).await,
         Command::History(options) => history::run(session, options).await,
         Command::Logs(options) => logs::run(session, options).await,
         Command::Auth(options) => auth::run(session, options).await,
-        Command::Destroy(options) => destroy::run(session, options).await,
+        Command::Destroy(options) => each(session, options, |s, o| Box::pin(destroy::run(s, o))).await,
         Command::Secrets(options) => secrets::run(session, options).await,
         Command::Permissions(options) => permissions::run(session, options).await,
         Command::Ci(options) => ci::run(session, options),

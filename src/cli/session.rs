@@ -1,22 +1,24 @@
 //! What every command starts from: the file, the target, the connection, the output.
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use carrack_core::{
     Error, ErrorKind, Result,
     capability::{check, check_rollout},
     event::Ctx,
+    pace::Pace,
     permission::{Subject, Task},
     plan::ResourceRef,
+    poll::bounded,
     provider::Provider,
     receipt::Stamp,
     spec::{ImageRef, ProviderId, ServiceName, ServiceRef, ServiceSpec},
 };
 use serde::Serialize;
 use serde_json::Value;
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{sync::OnceCell, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -31,16 +33,18 @@ use crate::{
     image::{self, Base, BuildSpec, DockerConfig, DockerfileSpec, FileCopy, Platform, Recipe},
     ops::{
         deploy::{Image, Request},
-        deploy_secrets, permissions,
+        deploy_secrets,
+        image::Images,
+        permissions,
         registries::Registries,
     },
     registry::{
-        Access, Connection, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place, capabilities, connect,
+        Access, Connection, Connections, LOCAL_PROJECT, LOCAL_PROVIDER, LOCAL_REGION, Place, capabilities,
         default_repository, refusals,
     },
 };
 
-/// One run of the program.
+/// One run of the program; of several services, one service's part of it.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) common: Common,
@@ -48,6 +52,20 @@ pub(super) struct Session {
     pub(super) cx: Ctx,
     pub(super) ui: Ui,
     report: Option<Value>,
+    /// Of several services: what is printed when all have ended.
+    data: Option<Mutex<Vec<String>>>,
+    shared: Arc<Shared>,
+}
+
+/// What all services of one run have together.
+#[derive(Debug, Default)]
+struct Shared {
+    connections: Connections,
+    images: Arc<Images>,
+    /// The local cloud is looked for, and started, once.
+    local: OnceCell<Access>,
+    /// One question at a time.
+    asking: tokio::sync::Mutex<()>,
 }
 
 /// The file, read for one target.
@@ -64,8 +82,42 @@ impl Session {
         let ui = Ui::new(&common, &environment);
         let (events, consumer) = ui::consume(&ui);
         let deadline = common.timeout.map(|timeout| Instant::now() + timeout);
-        let cx = Ctx { events, cancel, deadline, stamp: Stamp::default() };
-        (Self { common, environment, cx, ui, report: None }, consumer)
+        let cx = Ctx { events, cancel, deadline, stamp: Stamp::default(), pace: Pace::default() };
+        (Self { common, environment, cx, ui, report: None, data: None, shared: Arc::default() }, consumer)
+    }
+
+    /// The part of one file and its targets.
+    pub(super) fn of(&self, file: &Path, target: Vec<String>) -> Self {
+        Self {
+            common: Common { file: vec![file.to_owned()], target, ..self.common.clone() },
+            environment: self.environment.clone(),
+            cx: self.cx.clone(),
+            ui: self.ui.clone(),
+            report: None,
+            data: Some(Mutex::default()),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// What this part says from here on is said of `label`.
+    pub(super) fn call(&mut self, label: &str) {
+        self.cx.events = self.cx.events.about(label);
+        self.ui = self.ui.about(label);
+    }
+
+    /// Several files or targets are named.
+    pub(super) fn is_several(&self) -> bool {
+        self.common.file.len() > 1 || self.common.target.len() > 1
+    }
+
+    /// The file; of several the first.
+    pub(super) fn file(&self) -> &Path {
+        self.common.file.first().map_or(Path::new(FILE), PathBuf::as_path)
+    }
+
+    /// The target that was named; of several the first.
+    pub(super) fn target(&self) -> Option<&str> {
+        self.common.target.first().map(String::as_str)
     }
 
     /// Lets the last events out, prints the failure, and gives the exit code.
@@ -93,11 +145,11 @@ impl Session {
     }
 
     /// Where in the file the failure can be mended, for an annotation there.
-    fn place(&self, failure: &Failure) -> Option<Diagnostics> {
+    pub(super) fn place(&self, failure: &Failure) -> Option<Diagnostics> {
         let Failure::Error(error) = failure else { return None };
         let field = error::field(error).filter(|_| self.ui.wants_places())?;
         let loaded = self.load().ok()?;
-        let target = self.choose(&loaded).ok().flatten();
+        let target = self.choose(&loaded, self.target()).ok().flatten();
         let (_, text) = error::in_short(error, &this_command());
         let mut short = Error::new(error.kind(), text).at_field(field);
         if let Some(cause) = error.why() {
@@ -108,6 +160,10 @@ impl Session {
 
     /// A result for people, on stdout, after everything that was said before it.
     pub(super) async fn data(&self, text: &str) {
+        if let Some(data) = &self.data {
+            data.lock().unwrap_or_else(PoisonError::into_inner).push(text.to_owned());
+            return;
+        }
         self.cx.events.flushed().await;
         self.ui.data(text);
     }
@@ -117,9 +173,20 @@ impl Session {
         self.report = serde_json::to_value(report).ok();
     }
 
+    /// The report so far, for the one report of several.
+    pub(super) fn take_report(&mut self) -> Option<Value> {
+        self.report.take()
+    }
+
+    /// What was to be printed, for when all have ended.
+    pub(super) fn take_data(&mut self) -> String {
+        let data = self.data.take().map(|data| data.into_inner().unwrap_or_else(PoisonError::into_inner));
+        data.unwrap_or_default().join("\n")
+    }
+
     /// Reads the file.
     pub(super) fn load(&self) -> Result<Loaded, Failure> {
-        let path = self.common.file.clone();
+        let path = self.file().to_owned();
         let text = std::fs::read_to_string(&path).map_err(|e| {
             let missing = e.kind() == std::io::ErrorKind::NotFound;
             let error =
@@ -132,13 +199,13 @@ impl Session {
 
     /// There is no file by its usual name, and no other was named.
     pub(super) fn file_is_missing(&self) -> bool {
-        self.common.file == Path::new(FILE) && !self.common.file.exists() && self.common.target.is_none()
+        self.file() == Path::new(FILE) && !self.file().exists() && self.target().is_none()
     }
 
     /// Reads and checks the file for the one target, or the one that `--to` names. Sends nothing.
     pub(super) fn project(&self) -> Result<Project, Failure> {
         let loaded = self.load()?;
-        let target = self.choose(&loaded)?;
+        let target = self.choose(&loaded, self.target())?;
         self.resolve(loaded, target)
     }
 
@@ -175,11 +242,12 @@ impl Session {
         Ok(project)
     }
 
-    fn choose(&self, loaded: &Loaded) -> Result<Option<String>> {
+    /// The target of this name, or the only one.
+    pub(super) fn choose(&self, loaded: &Loaded, named: Option<&str>) -> Result<Option<String>> {
         let names = loaded.target_names();
         let list = || names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        match (&self.common.target, names.as_slice()) {
-            (Some(asked), _) if names.contains(&asked.as_str()) => Ok(Some(asked.clone())),
+        match (named, names.as_slice()) {
+            (Some(asked), _) if names.contains(&asked) => Ok(Some(asked.to_owned())),
             (Some(asked), []) => {
                 Err(Error::new(ErrorKind::Usage, format!("there is no target `{asked}`: the file has none"))
                     .hint(format!("add [targets.{asked}] with provider, project and region")))
@@ -198,7 +266,7 @@ impl Session {
 
     /// The file's place; where there is no file, one that only credentials are asked for.
     pub(super) fn place_or_default(&self) -> Result<Place, Failure> {
-        if self.common.target.is_some() || self.common.file.exists() {
+        if self.target().is_some() || self.file().exists() {
             return Ok(self.project()?.place);
         }
         Ok(Place {
@@ -224,7 +292,7 @@ impl Session {
     /// The provider of a place. Starts the local cloud under `--local` when none runs.
     pub(super) async fn connect(&self, place: &Place) -> Result<Connection> {
         let access = if self.common.local {
-            self.local().await?
+            self.shared.local.get_or_try_init(|| self.local()).await?.clone()
         } else if let Some(endpoint) = self.environment.access()? {
             endpoint
         } else {
@@ -232,7 +300,7 @@ impl Session {
             let impersonate = self.common.impersonate.as_deref();
             Access::Cloud(self.environment.credentials(impersonate, place.federation.as_ref())?)
         };
-        connect(place, &access)
+        self.shared.connections.connect(place, &access)
     }
 
     #[cfg(all(feature = "local", target_os = "linux"))]
@@ -257,8 +325,7 @@ impl Session {
 
     /// Stamps receipts with the commit of the file's folder.
     pub(super) async fn stamp(&mut self) {
-        let folder =
-            self.common.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = self.file().parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         self.cx.stamp.commit = git::commit(folder).await;
     }
 
@@ -349,8 +416,16 @@ impl Session {
             )
             .hint("add `--yes`"));
         }
+        self.asked(format!("{what} {} `{}`?", resource.kind, resource.name)).await
+    }
+
+    /// The answer to a question on the terminal; one is asked at a time, and the others go on meanwhile.
+    pub(super) async fn asked(&self, question: String) -> Result<bool> {
+        let _one = self.shared.asking.lock().await;
         self.cx.events.flushed().await;
-        Ok(self.ui.ask(&format!("{what} {} `{}`?", resource.kind, resource.name)))
+        let ui = self.ui.clone();
+        let answer = bounded(&self.cx, "the answer", tokio::task::spawn_blocking(move || ui.ask(&question))).await?;
+        Ok(answer.unwrap_or(false))
     }
 
     /// The deploy that file and flags ask for. `image` replaces what the file says.
@@ -374,7 +449,7 @@ impl Session {
 
     /// The flags by which another command finds the same place, as they are typed.
     pub(super) fn flags(&self) -> String {
-        let Common { file, target, local, .. } = &self.common;
+        let (file, target, local) = (self.file(), self.target(), &self.common.local);
         let mut flags = String::new();
         if *local {
             flags += " --local";
@@ -399,6 +474,7 @@ impl Session {
                 recipe: self.to_recipe(config)?,
                 layout: self.layout()?,
                 repository: repository(project, connection, &config.name),
+                images: Arc::clone(&self.shared.images),
             },
         })
     }

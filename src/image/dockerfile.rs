@@ -26,7 +26,7 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An image that a Dockerfile describes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerfileSpec {
     /// The name it gets in the layout.
     pub name: String,

@@ -19,7 +19,7 @@ pub(crate) const BASE: &str = "image.build.base";
 pub(crate) const DOCKERFILE: &str = "image.build.dockerfile";
 
 /// How an image is made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipe {
     /// From files, by us.
     Files(Box<BuildSpec>),
@@ -38,7 +38,7 @@ impl Recipe {
 }
 
 /// An image to make.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildSpec {
     /// The name it gets in the layout.
     pub name: String,

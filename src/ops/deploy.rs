@@ -1,5 +1,5 @@
 //! Build, observe, plan, push, apply, verify.
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use carrack_core::{
     Error, ErrorKind, Result,
@@ -18,7 +18,7 @@ use super::{
     converge::converge,
     deploy_secrets::{self, Grant},
     dossier::{explained, explained_later},
-    image::{LocalImage, build_image, pinned, push_image},
+    image::{Images, LocalImage, built_once, pinned, pushed_once},
     permissions, rollout,
     traffic::{open_choice, who_serves},
     verify,
@@ -40,6 +40,8 @@ pub enum Image {
         layout: PathBuf,
         /// `HOST/PATH`.
         repository: String,
+        /// What else is built in this run.
+        images: Arc<Images>,
     },
 }
 
@@ -105,9 +107,8 @@ async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
         match &request.image {
             Image::Keep => Ok((None, None)),
             Image::Ref(image) => Ok((Some(pinned(cx, *ways, image).await?), None)),
-            Image::Build { recipe, layout, repository } => {
-                let built = build_image(cx, *ways, recipe, layout).await?;
-                let local = LocalImage { built, repository: repository.clone() };
+            Image::Build { recipe, layout, repository, images } => {
+                let local = built_once(cx, *ways, (recipe, layout), repository, images).await?;
                 Ok::<_, Error>((Some(local.reference()), Some(local)))
             }
         }
@@ -250,7 +251,7 @@ pub(super) async fn write(
     deploy_secrets::grant(cx, provider.secrets(), grants).await?;
     let done = async {
         if let Some(local) = local {
-            push_image(cx, provider, ways, local, Tag::Wanted("latest".to_owned())).await?;
+            pushed_once(cx, provider, ways, local, Tag::Wanted("latest".to_owned())).await?;
         }
         match converge(cx, provider, plan.clone()).await {
             Err(error) => Err(explained(cx, provider, ways, &plan.target.name, error).await),

@@ -1,5 +1,8 @@
 //! From what the file says of the image to one reference by digest that the registry has.
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use carrack_core::{
     Error, ErrorKind, Result,
@@ -8,7 +11,7 @@ use carrack_core::{
     provider::Provider,
     spec::ImageRef,
 };
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, time::Instant};
 
 use crate::image::{
     Base, Below, BuildSpec, Built, Recipe, Ways, base, build, dockerfile,
@@ -23,6 +26,95 @@ pub struct LocalImage {
     pub built: Built,
     /// `HOST/PATH`.
     pub repository: String,
+    /// What else is built and pushed in this run.
+    pub images: Arc<Images>,
+}
+
+/// The images of one run, over all of its services: each is built once, and pushed once to each place.
+#[derive(Debug, Default)]
+pub struct Images {
+    built: Known<(Recipe, PathBuf), Built>,
+    pushed: Known<(ImageRef, Tag), Pushed>,
+}
+
+type Known<K, T> = Mutex<Vec<(K, Once<T>)>>;
+
+/// What is made by whoever comes first; of a failure the others get the short form.
+type Once<T> = Arc<OnceCell<Result<T, (ErrorKind, String)>>>;
+
+impl Images {
+    async fn build(&self, cx: &Ctx, ways: &dyn Ways, recipe: &Recipe, layout: &Path) -> Result<Built> {
+        let cell = of(&self.built, (recipe.clone(), layout.to_owned()));
+        once(&cell, build_image(cx, ways, recipe, layout)).await
+    }
+
+    async fn push(
+        &self,
+        cx: &Ctx,
+        provider: &dyn Provider,
+        ways: &dyn Ways,
+        image: &LocalImage,
+        tag: Tag,
+    ) -> Result<Pushed> {
+        let cell = of(&self.pushed, (image.reference(), tag.clone()));
+        once(&cell, push_image(cx, provider, ways, image, tag)).await
+    }
+}
+
+fn of<K: PartialEq, T>(all: &Known<K, T>, key: K) -> Once<T> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, cell)) = all.iter().find(|(known, _)| *known == key) {
+        return Arc::clone(cell);
+    }
+    let cell = Once::default();
+    all.push((key, Arc::clone(&cell)));
+    cell
+}
+
+async fn once<T: Clone>(
+    cell: &OnceCell<Result<T, (ErrorKind, String)>>,
+    make: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut own = None;
+    let made = cell.get_or_init(async || {
+        let made = make.await;
+        made.map_err(|error| {
+            let short = (error.kind(), error.to_string());
+            own = Some(error);
+            short
+        })
+    });
+    match (made.await, own) {
+        (_, Some(error)) => Err(error),
+        (Ok(made), None) => Ok(made.clone()),
+        (Err((kind, text)), None) => {
+            let text = format!("the same image of another service failed: {text}");
+            Err(Error::new(*kind, text))
+        }
+    }
+}
+
+/// The image by this recipe, built unless this run has built it.
+pub(super) async fn built_once(
+    cx: &Ctx,
+    ways: &dyn Ways,
+    (recipe, layout): (&Recipe, &Path),
+    repository: &str,
+    images: &Arc<Images>,
+) -> Result<LocalImage> {
+    let built = images.build(cx, ways, recipe, layout).await?;
+    Ok(LocalImage { built, repository: repository.to_owned(), images: Arc::clone(images) })
+}
+
+/// Pushes it unless this run has pushed it there.
+pub(super) async fn pushed_once(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    ways: &dyn Ways,
+    image: &LocalImage,
+    tag: Tag,
+) -> Result<Pushed> {
+    image.images.push(cx, provider, ways, image, tag).await
 }
 
 impl LocalImage {

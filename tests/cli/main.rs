@@ -28,4 +28,5 @@ mod recording;
 mod run;
 mod secret_deploys;
 mod secrets;
+mod several;
 mod surgical;

@@ -16,7 +16,8 @@ pub(in crate::cli) struct Options {}
 pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> Result<u8, Failure> {
     // An image is the same for every target, so the first will do.
     let loaded = session.load()?;
-    let first = session.common.target.clone().or_else(|| loaded.target_names().first().map(|name| (*name).to_owned()));
+    let first =
+        session.target().map(str::to_owned).or_else(|| loaded.target_names().first().map(|name| (*name).to_owned()));
     let project = session.resolve(loaded, first)?;
     session.check_image(&project)?;
     let recipe = session.recipe(&project)?;

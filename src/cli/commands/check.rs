@@ -4,26 +4,36 @@ use serde_json::json;
 use crate::cli::{error::Failure, session::Session};
 
 /// Options of `carrack check`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  carrack check\n  carrack check --to prod --format json")]
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  carrack check
+  carrack check --to prod --format json
+  carrack check -f api/carrack.toml -f web/carrack.toml")]
 pub(in crate::cli) struct Options {}
 
-/// Checks the target that `--to` names, else every one.
+/// Checks the targets that `--to` names, else every one.
 pub(in crate::cli) fn run(session: &mut Session, Options {}: Options) -> Result<u8, Failure> {
     let loaded = session.load()?;
     let name = loaded.service_name().to_string();
-    let mut targets: Vec<Option<String>> = match &session.common.target {
-        Some(_) => vec![session.project()?.target],
-        None => loaded.target_names().into_iter().map(|target| Some(target.to_owned())).collect(),
+    let named = session.common.target.clone();
+    let mut targets: Vec<Option<String>> = if named.is_empty() {
+        loaded.target_names().into_iter().map(|target| Some(target.to_owned())).collect()
+    } else {
+        named.into_iter().map(Some).collect()
     };
     if targets.is_empty() {
         targets.push(None);
     }
     for target in &targets {
-        let project = session.resolve(session.load()?, target.clone())?;
+        let loaded = session.load()?;
+        let target = match target {
+            Some(target) => session.choose(&loaded, Some(target))?,
+            None => None,
+        };
+        let project = session.resolve(loaded, target)?;
         session.check_image(&project)?;
     }
-    session.ui.say("Checked", &format!("{}: service `{name}` is valid", session.common.file.display()));
+    session.ui.say("Checked", &format!("{}: service `{name}` is valid", session.file().display()));
     session.report(json!({ "service": name, "targets": targets.into_iter().flatten().collect::<Vec<_>>() }));
     Ok(0)
 }

@@ -141,7 +141,7 @@ fn init(session: &mut Session, options: &Init) -> Result<u8, Failure> {
     let federation = project.place.federation.as_ref();
     let text = ci::pipeline(&Pipeline {
         kind,
-        flags: &flags(&session.common.file, &target.name)?,
+        flags: &flags(session.file(), &target.name)?,
         environment: &target.name,
         builds: matches!(project.resolved.image, Some(ImageSource::Build(_))),
         names: &Names::new(&options.name, &target.project)?,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Options of `carrack deploy`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   carrack deploy --local
   carrack deploy --to prod

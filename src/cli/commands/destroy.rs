@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Options of `carrack destroy`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  carrack destroy --to prod\n  carrack destroy --local --yes")]
 pub(in crate::cli) struct Options {}
 

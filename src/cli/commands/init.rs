@@ -25,7 +25,7 @@ pub(in crate::cli) struct Options {
 }
 
 pub(in crate::cli) fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
-    let path = &session.common.file.clone();
+    let path = &session.file().to_owned();
     let name = match options.name {
         Some(name) => String::from(carrack_core::spec::ServiceName::try_from(name)?),
         None => folder_name(path).unwrap_or_else(|| "app".to_owned()),

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use carrack_core::{Error, ErrorKind, event::Event};
+use carrack_core::{Error, ErrorKind, Result, event::Event};
 use clap::Args;
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Options of `carrack plan`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
   carrack plan
   carrack plan --exit-code            exit 3 when something would change
@@ -35,7 +35,19 @@ pub(in crate::cli) struct Options {
 }
 
 /// Changes are pending.
-const PENDING: u8 = 3;
+pub(in crate::cli) const PENDING: u8 = 3;
+
+impl Options {
+    /// A file has one plan in it.
+    pub(in crate::cli) fn for_one(&self, session: &Session) -> Result<()> {
+        let files = [("--out", &self.out), ("--summary", &self.summary)];
+        match files.iter().find(|(_, path)| path.is_some() && session.is_several()) {
+            Some((flag, _)) => Err(Error::new(ErrorKind::Usage, format!("`{flag}` takes the plan of one service"))
+                .hint(format!("plan them one by one, each with a {flag} of its own"))),
+            None => Ok(()),
+        }
+    }
+}
 
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
     let project = session.project()?;

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use carrack_core::permission::Task;
 use clap::Args;
 use serde_json::json;
@@ -29,7 +31,8 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     let built = build_image(&session.cx, &ways, &recipe, &session.layout()?)
         .await
         .map_err(|error| session.located(&project, error))?;
-    let image = LocalImage { built, repository: repository(&project, &connection, recipe.name()) };
+    let repository = repository(&project, &connection, recipe.name());
+    let image = LocalImage { built, repository, images: Arc::default() };
     let provider = &*connection.provider;
     let pushed = match push_image(&session.cx, provider, &ways, &image, Tag::Required(options.tag)).await {
         Ok(pushed) => pushed,

@@ -132,7 +132,7 @@ impl Where {
             if session.common.local {
                 return Ok(Self { place: built_in(LOCAL_PROJECT.into()), project: None });
             }
-            let text = format!("nothing says which project: there is no `{}` here", session.common.file.display());
+            let text = format!("nothing says which project: there is no `{}` here", session.file().display());
             return Err(Error::new(ErrorKind::Usage, text)
                 .hint("name it: `--project PROJECT`")
                 .hint("or the file: `-f FILE`; or use the local cloud, with no account: `--local`")

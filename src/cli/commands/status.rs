@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Options of `carrack status`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Examples:\n  carrack status --to prod\n  carrack status --all\n  carrack status --probe\n  carrack status --format json"
 )]

@@ -44,7 +44,7 @@ pub(in crate::cli) struct Options {
 }
 
 /// What becomes of the traffic when a revision is new.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(in crate::cli) struct New {
     /// Give the newest revision all traffic, also where it was split by hand
     #[arg(long)]
@@ -73,8 +73,7 @@ pub(in crate::cli) async fn chosen(session: &Session, open: Error) -> Result<boo
     if !session.ui.can_ask() {
         return Err(open.into());
     }
-    session.cx.events.flushed().await;
-    Ok(session.ui.ask(&format!("{}; send all of it to the newest revision?", open.message())))
+    Ok(session.asked(format!("{}; send all of it to the newest revision?", open.message())).await?)
 }
 
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {

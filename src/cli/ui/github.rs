@@ -56,14 +56,16 @@ impl GitHub {
 }
 
 impl Consumer for GitHub {
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, about: Option<&str>, event: &Event) {
         match event {
             Event::PhaseStarted { phase, message } => self.titles.push((*phase, message.clone())),
-            Event::Output { phase, .. } => self.open(*phase),
+            // Of several the outputs are mixed.
+            Event::Output { phase, .. } if about.is_none() => self.open(*phase),
             Event::PhaseFinished { phase, .. } if self.open == Some(*phase) => self.close(),
             Event::Planned { plan } => summarize(&self.step, &markdown::plan(plan)),
             Event::Warning { message } if !self.quiet => {
-                command("warning", &[("title", "carrack")], message);
+                let of = about.map(|about| format!("{about}: ")).unwrap_or_default();
+                command("warning", &[("title", "carrack")], &(of + message));
                 // The runner shows an annotation's text in the log.
                 if self.lines {
                     return;
@@ -71,7 +73,7 @@ impl Consumer for GitHub {
             }
             _ => {}
         }
-        self.inner.event(event);
+        self.inner.event(about, event);
     }
 }
 
@@ -83,7 +85,8 @@ impl Drop for GitHub {
 
 /// What came of it: into the summary, and as outputs.
 pub(super) fn report(step: &GitHubStep, report: &Value) {
-    if let Some(text) = markdown::report(report) {
+    let several = report["services"].as_array().map_or(std::slice::from_ref(report), Vec::as_slice);
+    for text in several.iter().filter_map(markdown::report) {
         summarize(step, &text);
     }
     let lines: String = OUTPUTS

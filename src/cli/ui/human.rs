@@ -12,9 +12,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{Consumer, Ui, plan};
 
 pub(super) struct Human {
-    quiet: bool,
-    verbose: bool,
-    terminal: bool,
+    ui: Ui,
+    /// Whom the event under way is about, of several.
+    about: Option<String>,
     bar: Option<ProgressBar>,
 }
 
@@ -46,13 +46,13 @@ fn watched_line(watched: &Watched) -> String {
 
 impl Human {
     pub(super) fn new(ui: &Ui) -> Self {
-        Self { quiet: ui.quiet, verbose: ui.verbose, terminal: ui.terminal, bar: None }
+        Self { ui: ui.clone(), about: None, bar: None }
     }
 
     fn print(&mut self, text: &str) {
         self.clear();
-        if !self.quiet {
-            let _ = writeln!(anstream::stderr(), "{text}");
+        if !self.ui.quiet {
+            let _ = writeln!(anstream::stderr(), "{}", self.ui.lines(self.about.as_deref(), text));
         }
     }
 
@@ -62,12 +62,17 @@ impl Human {
         }
     }
 
+    /// Of one thing it can be shown how it goes on, on a terminal.
+    fn moves(&self) -> bool {
+        self.ui.terminal && self.about.is_none()
+    }
+
     /// Something that goes on; elsewhere than on a terminal it is a line.
     fn spin(&mut self, verb: &str, text: &str) {
-        if self.quiet {
+        if self.ui.quiet {
             return;
         }
-        if !self.terminal {
+        if !self.moves() {
             self.print(&line(verb, text));
             return;
         }
@@ -81,7 +86,7 @@ impl Human {
     }
 
     fn progress(&mut self, done: u64, total: u64) {
-        if self.quiet || !self.terminal {
+        if self.ui.quiet || !self.moves() {
             return;
         }
         let fresh = self.bar.as_ref().is_none_or(|bar| bar.length() != Some(total));
@@ -117,7 +122,8 @@ const fn step_verbs(verb: Verb) -> (&'static str, &'static str) {
 }
 
 impl Consumer for Human {
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, about: Option<&str>, event: &Event) {
+        self.about = about.map(str::to_owned);
         match event {
             Event::PhaseStarted { phase, message } => self.spin(phase_verbs(*phase).0, message),
             Event::PhaseProgress { done, total, .. } => self.progress(*done, *total),
@@ -131,7 +137,7 @@ impl Consumer for Human {
             Event::StepStarted { verb, resource, .. } => {
                 self.spin(step_verbs(*verb).0, &format!("{} `{}`", resource.kind, resource.name));
             }
-            Event::StepProgress { message, .. } if self.verbose => self.print(&line("", message)),
+            Event::StepProgress { message, .. } if self.ui.verbose => self.print(&line("", message)),
             Event::StepFinished { outcome, elapsed, .. } => {
                 let what = outcome
                     .revision

@@ -10,7 +10,10 @@ mod table;
 
 use std::{
     io::{self, BufRead, IsTerminal, Write},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use carrack_core::{
@@ -40,6 +43,10 @@ pub(super) struct Ui {
     github: Option<GitHubStep>,
     /// The first failure to write to stdout.
     broken: Arc<OnceLock<io::ErrorKind>>,
+    /// The service of several that lines are about.
+    about: Option<Arc<str>>,
+    /// How wide the longest name of one is.
+    width: Arc<AtomicUsize>,
 }
 
 impl Ui {
@@ -60,7 +67,34 @@ impl Ui {
             terminal,
             github: environment.github(),
             broken: Arc::default(),
+            about: None,
+            width: Arc::default(),
         }
+    }
+
+    /// Several services will be told of, by these names.
+    pub(super) fn name_of<'a>(&self, labels: impl Iterator<Item = &'a str>) {
+        self.width.store(labels.map(|label| label.chars().count()).max().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The same, for one service of several.
+    pub(super) fn about(&self, label: &str) -> Self {
+        Self { about: Some(label.into()), ..self.clone() }
+    }
+
+    /// The same, for what is not about one of them.
+    pub(super) fn about_all(&self) -> Self {
+        Self { about: None, ..self.clone() }
+    }
+
+    /// Each line with the service before it, where there are several.
+    fn lines(&self, about: Option<&str>, text: &str) -> String {
+        let Some(about) = about else { return text.to_owned() };
+        let width = self.width.load(Ordering::Relaxed);
+        text.lines()
+            .map(|line| format!("{about:<width$} | {line}").trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Data for people, on stdout, unless the format is JSON.
@@ -132,7 +166,8 @@ impl Ui {
     /// A line of its own on stderr, in the form of the event lines.
     pub(super) fn say(&self, verb: &str, text: &str) {
         if self.format == Format::Human && !self.quiet {
-            let _ = writeln!(anstream::stderr(), "{}", human::line(verb, text));
+            let line = self.lines(self.about.as_deref(), &human::line(verb, text));
+            let _ = writeln!(anstream::stderr(), "{line}");
         }
     }
 
@@ -143,11 +178,23 @@ impl Ui {
 
     /// `place` is where in the file the failure can be mended, when that is known.
     pub(super) fn failure(&self, failure: &Failure, place: Option<Diagnostics>) {
-        let again = this_command();
         if self.format == Format::Json {
-            self.value(&failure.json(&again));
+            let mut line = serde_json::json!({ "type": "report", "ok": false, "code": failure.exit_code() });
+            if let (Some(map), serde_json::Value::Object(report)) =
+                (line.as_object_mut(), failure.report(&this_command()))
+            {
+                map.extend(report);
+            }
+            self.value(&line);
         }
-        let text = failure.render(self.color, &again);
+        self.failed(failure, place, None);
+    }
+
+    /// The failure for people, and for GitHub; `label` is the service of several that failed.
+    pub(super) fn failed(&self, failure: &Failure, place: Option<Diagnostics>, label: Option<&str>) {
+        let again = this_command();
+        let of = label.map(|label| format!("{label}:\n")).unwrap_or_default();
+        let text = of + &failure.render(self.color, &again);
         let print = || {
             let _ = write!(anstream::stderr(), "{text}{}", if text.ends_with('\n') { "" } else { "\n" });
         };
@@ -158,7 +205,7 @@ impl Ui {
             (Failure::Error(_), Some(place)) => github::diagnostics(step, &place),
             (Failure::Error(error), None) => {
                 let (title, text) = error::in_short(error, &again);
-                github::failure(&title, &text);
+                github::failure(&title, &label.map_or(text.clone(), |label| format!("{label}: {text}")));
             }
         }
         github::dossier(step, &again, failure.exit_code(), &text);
@@ -189,7 +236,8 @@ pub(super) fn consume(ui: &Ui) -> (EventSink, JoinHandle<()>) {
 
 /// What does something with each event.
 trait Consumer: Send + 'static {
-    fn event(&mut self, event: &Event);
+    /// `about` is the service of several that it happened to.
+    fn event(&mut self, about: Option<&str>, event: &Event);
 }
 
 /// GitHub's part stands around the other.
@@ -204,7 +252,7 @@ fn boxed(ui: &Ui, consumer: impl Consumer) -> Box<dyn Consumer> {
 }
 
 async fn each(mut events: Events, mut consumer: Box<dyn Consumer>) {
-    while let Some(event) = events.recv().await {
-        consumer.event(&event);
+    while let Some((about, event)) = events.next().await {
+        consumer.event(about.as_deref(), &event);
     }
 }

@@ -204,6 +204,7 @@ impl<'a> Bench<'a> {
             recipe: Recipe::Files(Box::new(spec)),
             layout: self.cloud.dir().join("layout"),
             repository: cell.repository.clone(),
+            images: Arc::default(),
         })
     }
 
