@@ -332,8 +332,8 @@ mod tests {
             "binaryAuthorization": { "useDefault": true, "breakglassJustification": "an outage" },
             "multiRegionSettings": { "regions": ["us-central1", "europe-west1"] },
             "scaling": { "maxInstanceCount": 40 },
-            "annotations": { "example.com/owner": "a" },
             "template": {
+                "annotations": { "example.com/owner": "a" },
                 "encryptionKey": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
                 "encryptionKeyShutdownDuration": "3600s",
                 "serviceMesh": { "mesh": "projects/p/locations/global/meshes/m" },
@@ -352,12 +352,12 @@ mod tests {
         assert_eq!(
             leaves,
             [
-                "annotations.\"example.com/owner\" = \"a\"",
                 "binaryAuthorization.breakglassJustification = \"an outage\"",
                 "binaryAuthorization.useDefault = true",
                 "iapEnabled = true",
                 "multiRegionSettings.regions = [\"us-central1\",\"europe-west1\"]",
                 "scaling.maxInstanceCount = 40",
+                "template.annotations.\"example.com/owner\" = \"a\"",
                 "template.containers[].resources.limits.\"nvidia.com/gpu\" = \"1\"",
                 "template.containers[app].startupProbe.httpGet.httpHeaders = [{\"name\":\"Host\",\"value\":\"a\"}]",
                 "template.containers[proxy].baseImageUri = \"b\"",
