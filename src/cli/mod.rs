@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     commands::{
         auth, build, check, ci, completions, deploy, destroy, explain, history, init, logs, permissions, plan, push,
-        schema, secrets, status, traffic,
+        rollback, schema, secrets, status, traffic,
     },
     error::Failure,
     session::Session,
@@ -103,6 +103,8 @@ enum Command {
     Traffic(traffic::Options),
     /// List the revisions: when, who, from which commit, and what serves
     History(history::Options),
+    /// Undo the newest deploy: its traffic, or its settings too
+    Rollback(rollback::Options),
     /// Print the service's log lines
     Logs(logs::Options),
     /// Show whose credentials are used
@@ -181,6 +183,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Status(options) => each(session, options, |s, o| Box::pin(status::run(s, o))).await,
         Command::Traffic(options) => traffic::run(session, options).await,
         Command::History(options) => history::run(session, options).await,
+        Command::Rollback(options) => rollback::run(session, options).await,
         Command::Logs(options) => logs::run(session, options).await,
         Command::Auth(options) => auth::run(session, options).await,
         Command::Destroy(options) => each(session, options, |s, o| Box::pin(destroy::run(s, o))).await,

@@ -12,6 +12,7 @@ pub mod observe;
 pub mod outdated;
 pub mod permissions;
 pub mod registries;
+pub mod rollback;
 mod rollout;
 pub mod saved_plan;
 pub mod secrets;
@@ -69,6 +70,8 @@ pub enum Outcome {
     Deployed,
     /// It was so before.
     NoChanges,
+    /// It is as it was before.
+    RolledBack,
     /// It is gone.
     Destroyed,
 }

@@ -62,6 +62,7 @@ impl<'a> About<'a> {
     fn new(plan: &'a Plan, observed: Option<&Observed>, push: Option<&'a ImageRef>) -> Self {
         let (task, spec) = match &plan.intent {
             Intent::Destroy => (Task::Destroy, ServiceSpec::default()),
+            Intent::Restore(revision) => (Task::Rollback, revision.spec.clone()),
             Intent::Traffic(_) => (Task::Traffic, ServiceSpec::default()),
             Intent::Restore(_) => {
                 (Task::Change, filled(&ServiceSpec::default(), observed.and_then(|it| it.service.as_ref())))

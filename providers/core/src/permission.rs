@@ -33,6 +33,8 @@ pub enum Task {
     Traffic,
     /// `history`.
     History,
+    /// `rollback`.
+    Rollback,
     /// `logs`.
     Logs,
     /// `destroy`.
@@ -63,7 +65,7 @@ pub enum Task {
 
 impl Task {
     /// Every one, in the order in which they are listed.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Deploy,
         Self::First,
         Self::Change,
@@ -73,6 +75,7 @@ impl Task {
         Self::Status,
         Self::Traffic,
         Self::History,
+        Self::Rollback,
         Self::Logs,
         Self::Destroy,
         Self::Ci,
@@ -100,6 +103,7 @@ impl Task {
             Self::Status => "status",
             Self::Traffic => "traffic",
             Self::History => "history",
+            Self::Rollback => "rollback",
             Self::Logs => "logs",
             Self::Destroy => "destroy",
             Self::Ci => "ci",
@@ -128,6 +132,7 @@ impl Task {
             Self::Status => "see the status",
             Self::Traffic => "send the traffic elsewhere",
             Self::History => "list the revisions",
+            Self::Rollback => "go back to an earlier revision",
             Self::Logs => "read the logs",
             Self::Destroy => "remove the service",
             Self::Ci => "push, plan and deploy in a pipeline",

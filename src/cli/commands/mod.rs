@@ -15,6 +15,7 @@ pub(super) mod logs;
 pub(super) mod permissions;
 pub(super) mod plan;
 pub(super) mod push;
+pub(super) mod rollback;
 pub(super) mod schema;
 pub(super) mod secrets;
 pub(super) mod status;

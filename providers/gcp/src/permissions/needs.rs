@@ -42,6 +42,7 @@ pub(super) fn needs(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Nee
         Task::Status => list.status(),
         Task::Traffic => list.traffic(),
         Task::History => list.history(),
+        Task::Rollback => list.rollback(),
         Task::Logs => list.project("logging.logEntries.list", "reads log entries", LOGGING),
         Task::Destroy => list.destroy(),
         Task::Check => list.check(),
@@ -307,6 +308,23 @@ impl List<'_> {
     fn history(&mut self) {
         self.service("run.services.get", "reads who serves", RUN);
         self.service("run.revisions.list", "lists its revisions", RUN);
+    }
+
+    /// GET secrets/NAME/versions/VERSION and HEAD manifests/DIGEST of what the revision needs, then one PATCH.
+    fn rollback(&mut self) {
+        self.traffic();
+        for SecretRef { name, .. } in &self.subject.secrets() {
+            self.secret(name, "secretmanager.versions.get", "sees that the secret's version can still be read");
+            self.only("without it a version that is gone is found by the instances only");
+        }
+        self.deployed_image();
+        if let Some(last) = self.needs.iter_mut().rev().find(|need| need.permission == READ) {
+            last.only = Some("for `rollback --config`, and to see that the image is still there".to_owned());
+        }
+        self.act_as();
+        self.only("for `rollback --config`");
+        self.evidence();
+        self.verify();
     }
 
     fn destroy(&mut self) {
