@@ -25,6 +25,7 @@ mod production;
 mod promise;
 mod pushes;
 mod recording;
+mod rollout;
 mod run;
 mod secret_deploys;
 mod secrets;

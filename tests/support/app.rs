@@ -1,6 +1,6 @@
 //! A program for tests, compiled by them: it does what its environment says.
 //! `EXIT=N` ends with N at once, `EAT=MIB` first takes so much memory; `LISTEN` and `LISTEN_PORT` are the address to
-//! listen on, which `QUIET` leaves unsaid; `STATUS` and `SAY` are what it answers. `READ` is a file to answer with
+//! listen on, which `QUIET` leaves unsaid; `STATUS` and `SAY` are what it answers, and `BAD` is a path with a 500. `READ` is a file to answer with
 //! instead, `BYTES` one whose bytes are answered in hexadecimal digits, `ASK` the address of a neighbour, whose answer goes before.
 use std::{
     env,
@@ -30,11 +30,12 @@ fn main() {
         Err(_) => println!("listening on port {port}"),
     }
     let status = var("STATUS", "200 OK");
+    let bad = env::var("BAD").ok();
     let asks = env::var_os("READ").is_some() || env::var_os("BYTES").is_some() || env::var_os("ASK").is_some();
     let fixed = (!asks).then(answer);
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
-        let (fixed, status) = (fixed.clone(), status.clone());
+        let (fixed, status, bad) = (fixed.clone(), status.clone(), bad.clone());
         std::thread::spawn(move || {
             let mut request = Vec::new();
             let mut buffer = [0; 4096];
@@ -45,7 +46,10 @@ fn main() {
                 }
                 // Requests have no body here; what follows the blank line is the next one.
                 while let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
-                    request.drain(..end + 4);
+                    let head: Vec<u8> = request.drain(..end + 4).collect();
+                    let head = String::from_utf8_lossy(&head);
+                    let fails = bad.is_some() && head.split(' ').nth(1) == bad.as_deref();
+                    let status = if fails { "500 Oh" } else { &status };
                     let answer = fixed.clone().unwrap_or_else(answer);
                     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", answer.len());
                     if stream.write_all((head + &answer).as_bytes()).is_err() {
