@@ -64,9 +64,6 @@ impl<'a> About<'a> {
             Intent::Destroy => (Task::Destroy, ServiceSpec::default()),
             Intent::Restore(revision) => (Task::Rollback, revision.spec.clone()),
             Intent::Traffic(_) => (Task::Traffic, ServiceSpec::default()),
-            Intent::Restore(_) => {
-                (Task::Change, filled(&ServiceSpec::default(), observed.and_then(|it| it.service.as_ref())))
-            }
             // Without a template nobody acts as the service's account.
             Intent::Deploy(_) if plan.steps.iter().all(|step| step.verb == Verb::Route) => {
                 (Task::Traffic, ServiceSpec::default())

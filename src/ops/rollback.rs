@@ -91,6 +91,7 @@ pub async fn apply(cx: &Ctx, request: &Request<'_>, prepared: Prepared) -> Resul
         url: live.and_then(|live| live.url.clone()),
         revision: live.and_then(ObservedService::serving),
         digest: revision.image.digest().map(str::to_owned),
+        tag: None,
         probe: None,
         run: None,
         elapsed: started.elapsed(),
