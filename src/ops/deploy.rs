@@ -131,7 +131,9 @@ async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
     }
     let plan = provider.plan(name, &Intent::Deploy(Box::new(deploy)), &observed)?;
     cx.events.emit(Event::Planned { plan: Box::new(plan.clone()) });
-    let open = open_choice(&plan, &observed).filter(|_| !request.chosen);
+    // A tag is a choice too.
+    let chosen = request.chosen || request.deploy.tag.is_some();
+    let open = open_choice(&plan, &observed).filter(|_| !chosen);
     Ok(Prepared { plan, observed, local, grants, open, flags: request.secrets.flags.clone() })
 }
 
@@ -175,7 +177,9 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     let done = write(cx, provider, ways, &prepared).await?;
     report.result = Outcome::Deployed;
     report.url = done.url.clone().or(report.url);
-    report.revision = done.revision.clone().or(report.revision);
+    // A change of traffic alone makes none: then the newest there is has it all.
+    let newest = live.and_then(|live| live.latest_ready.clone()).filter(|_| takes_all(plan));
+    report.revision = done.revision.clone().or(newest).or(report.revision);
     let probe = async {
         let mut reached = Reached::Service;
         if let Intent::Deploy(deploy) = &plan.intent
@@ -313,6 +317,10 @@ fn unchanged(cx: &Ctx, live: &ObservedService) -> Result<()> {
         cx.events.emit(Event::Warning { message });
     }
     Ok(())
+}
+
+fn takes_all(plan: &Plan) -> bool {
+    matches!(&plan.intent, Intent::Deploy(deploy) if deploy.traffic == NewTraffic::All)
 }
 
 fn changes_image(plan: &Plan, local: &LocalImage) -> bool {

@@ -205,7 +205,7 @@ pub fn open_choice(plan: &Plan, observed: &Observed) -> Option<Error> {
     let live = observed.service.as_ref().filter(|live| live.pinned() && !live.has_our_tag())?;
     let moves = plan.steps.iter().flat_map(|step| &step.changes).any(|change| change.path == "traffic");
     moves.then(|| {
-        let text = format!("the traffic was split by hand: {}", who_serves(live));
+        let text = format!("traffic was sent by hand ({}), and it was not said what becomes of it", who_serves(live));
         Error::new(ErrorKind::Usage, text)
             .on(ResourceRef::new("service", plan.target.name.as_str()))
             .hint("`--all-traffic` gives the newest revision all of it")

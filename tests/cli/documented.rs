@@ -119,6 +119,37 @@ fn the_page_on_secrets() {
 }
 
 #[test]
+fn the_page_on_traffic() {
+    let cloud = LocalCloud::start();
+    let target = "[targets.prod]\nprovider = \"cloud-run\"\nproject = \"local\"\nregion = \"us-central1\"\n";
+    let file = project(&cloud.dir().join("app"), "shop", &format!("[env]\nSAY = \"1\"\n{target}"));
+    let mut names: Vec<String> = Vec::new();
+    let lines = commands("docs/traffic.md");
+    assert!(lines.len() > 8);
+    for (number, line) in lines.iter().enumerate() {
+        // Each deploy is of something new, and the page's names are those of its own revisions.
+        let text = fs::read_to_string(&file).unwrap();
+        let (before, after) = text.split_once("SAY = ").unwrap();
+        let (_, after) = after.split_once('\n').unwrap();
+        fs::write(&file, format!("{before}SAY = \"{number}\"\n{after}")).unwrap();
+        let mut line = line.clone();
+        for (index, name) in names.iter().enumerate() {
+            line = line.replace(&format!("shop-{:05}-abc", index + 1), name);
+        }
+        ok(run(&cloud, &line, file.parent().unwrap()));
+        let report = stdout(&ok(run(&cloud, "carrack status --format json", file.parent().unwrap())));
+        let report: serde_json::Value = serde_json::from_str(report.lines().last().unwrap()).unwrap();
+        names = report["revisions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .rev()
+            .map(|one| one["id"].as_str().unwrap().to_owned())
+            .collect();
+    }
+}
+
+#[test]
 fn the_credentials_page() {
     let cloud = LocalCloud::start();
     let folder = tempfile::tempdir().unwrap();

@@ -31,3 +31,4 @@ mod secret_deploys;
 mod secrets;
 mod several;
 mod surgical;
+mod traffic;

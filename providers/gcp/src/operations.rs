@@ -60,7 +60,12 @@ struct Status {
 /// How an operation ended: its response, or its error beside what it had worked on.
 pub(crate) enum Ended {
     Done(Value),
-    Failed { error: Error, metadata: Value },
+    /// `code` is a `google.rpc.Code`.
+    Failed {
+        code: i64,
+        error: Error,
+        metadata: Value,
+    },
 }
 
 /// Waits for the end. `base` is the API's URL up to and with its version.
@@ -88,6 +93,7 @@ pub(crate) async fn wait(
     };
     Ok(match ended.error {
         Some(status) => Ended::Failed {
+            code: status.code,
             error: Error::new(kind_of_code(status.code, otherwise), status.message.trim_end_matches('.')),
             metadata: ended.metadata,
         },

@@ -59,17 +59,18 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
     let mut request = session.request(&project, &connection, &ways, options.image)?;
     options.traffic.ask(&mut request);
     let mut prepared = prepare(&session.cx, &request).await.map_err(|error| session.located(&project, error))?;
-    let open = prepared.open.take();
-    if let Some(open) = open.as_ref().filter(|_| !session.common.yes) {
-        let ways = open.hints().join("; ");
-        let message = format!("a deploy asks first, {}: {ways}", open.message());
-        session.cx.events.emit(Event::Note { message });
+    let open = prepared.open.take().filter(|_| !session.common.yes);
+    let choice = open.as_ref().map(Error::to_string);
+    match open {
+        // What is written down is applied without a question.
+        Some(open) if options.out.is_some() => return Err(open.into()),
+        Some(open) => {
+            let message = format!("a deploy asks first: {}; {}", open.message(), open.hints().join("; "));
+            session.cx.events.emit(Event::Note { message });
+        }
+        None => {}
     }
     if let Some(path) = &options.out {
-        if let Some(open) = open.filter(|_| !session.common.yes) {
-            // What is written down is applied without a question.
-            return Err(open.into());
-        }
         if let Some(local) = &prepared.local {
             image::require(&session.cx, request.ways, &local.reference()).await?;
         }
@@ -84,6 +85,10 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         })?;
     }
     let pending = !prepared.plan.is_noop();
-    session.report(json!({ "changes": pending, "steps": prepared.plan.steps.len() }));
+    let mut report = json!({ "changes": pending, "steps": prepared.plan.steps.len() });
+    if let Some(choice) = choice {
+        report["choice"] = choice.into();
+    }
+    session.report(report);
     Ok(if pending && options.exit_code { PENDING } else { 0 })
 }

@@ -73,7 +73,7 @@ pub(in crate::cli) async fn chosen(session: &Session, open: Error) -> Result<boo
     if !session.ui.can_ask() {
         return Err(open.into());
     }
-    Ok(session.asked(format!("{}; send all of it to the newest revision?", open.message())).await?)
+    Ok(session.asked(format!("{}: send all of it to the newest revision?", open.message())).await?)
 }
 
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {

@@ -87,8 +87,18 @@ fn a_change_of_settings_and_then_what_looks_and_what_removes() {
     assert!(stdout(&seen).contains("public    unknown"), "{}", stdout(&seen));
     let output = run(&cloud, &token(&cloud, &printed(&cloud, &file, "status", false)), &file, &[&["status", "--all"]]);
     refused_for(&output, "run.services.list");
+    let first = shop_revisions(&cloud, &file).pop().unwrap();
+    walk(&cloud, &file, "traffic", &[&["traffic", "latest=50", &format!("{first}=50")]]);
     walk(&cloud, &file, "logs", &[&["logs"]]);
     walk(&cloud, &file, "destroy", &[&["destroy", "--yes"]]);
+}
+
+/// Newest first.
+fn shop_revisions(cloud: &LocalCloud, file: &Path) -> Vec<String> {
+    let output = ok(owner(cloud).args(["status", "--format", "json", "-f"]).arg(file).output().unwrap());
+    let report: Value = serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap();
+    let revisions = report["revisions"].as_array().unwrap().iter();
+    revisions.map(|revision| revision["id"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]

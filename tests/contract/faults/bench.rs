@@ -1,5 +1,9 @@
 //! One local cloud, its client with short waits, and the flows that are walked.
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use carrack::{
@@ -10,6 +14,7 @@ use carrack::{
         deploy_secrets::Options,
         destroy,
         registries::Registries,
+        traffic,
     },
     registry::{LOCAL_PROJECT, LOCAL_REGION},
 };
@@ -17,9 +22,10 @@ use carrack_core::{
     Error, ErrorKind, Result,
     event::Ctx,
     observed::{Observed, ObservedService, Readiness},
-    plan::Deploy,
+    plan::{Deploy, NewTraffic},
     provider::Provider,
     retry::RetryPolicy,
+    run::RunReport,
     spec::{EnvValue, ImageRef, ServiceName, ServiceSpec},
 };
 use carrack_gcp::CloudRun;
@@ -43,10 +49,25 @@ pub(crate) enum Flow {
     Same,
     /// A variable is another one, and another client sent the traffic to the revision that is there.
     Traffic,
+    /// A variable is another one, in a revision that gets a tag and no traffic.
+    Tagged,
+    /// A part of the traffic goes back to the first of two revisions, which gets a tag too.
+    Route,
     Destroy,
 }
 
-pub(crate) const FLOWS: [Flow; 5] = [Flow::First, Flow::Change, Flow::Same, Flow::Traffic, Flow::Destroy];
+pub(crate) const FLOWS: [Flow; 7] =
+    [Flow::First, Flow::Change, Flow::Same, Flow::Traffic, Flow::Tagged, Flow::Route, Flow::Destroy];
+
+/// The tag of [`Flow::Tagged`] and [`Flow::Route`].
+pub(crate) const TAG: &str = "next";
+
+impl Flow {
+    /// Whether a variable is another one in the end.
+    pub(crate) const fn changes(self) -> bool {
+        matches!(self, Self::Change | Self::Traffic | Self::Tagged | Self::Route)
+    }
+}
 
 /// Whoever holds it may do all, and gets another when it ends.
 #[derive(Debug)]
@@ -120,6 +141,8 @@ pub(crate) struct Cell {
     pub(crate) repository: String,
     /// Or is the image there already?
     pub(crate) built: bool,
+    /// The revision that served before the command, once it is known.
+    pub(crate) first: OnceLock<String>,
 }
 
 impl<'a> Bench<'a> {
@@ -160,9 +183,13 @@ impl<'a> Bench<'a> {
 
     fn spec(flow: Flow) -> Deploy {
         let mut spec = ServiceSpec { port: Some(8080), public: Some(true), ..ServiceSpec::default() };
-        let say = if matches!(flow, Flow::Change | Flow::Traffic) { "two" } else { "one" };
+        let say = if flow.changes() { "two" } else { "one" };
         spec.workload.main.env = [("SAY".to_owned(), EnvValue::Plain(say.into()))].into();
-        Deploy::new(spec, vec!["env".into()], Vec::new())
+        let mut deploy = Deploy::new(spec, vec!["env".into()], Vec::new());
+        if flow == Flow::Tagged {
+            (deploy.traffic, deploy.tag) = (NewTraffic::None, Some(TAG.to_owned()));
+        }
+        deploy
     }
 
     async fn deploy(&self, cell: &Cell, flow: Flow, renewable: bool) -> Result<Report> {
@@ -209,13 +236,23 @@ impl<'a> Bench<'a> {
     }
 
     /// The command that the faults meet.
-    pub(crate) async fn run(&self, cell: &Cell, flow: Flow, renewable: bool) -> Result<Report> {
-        if flow != Flow::Destroy {
-            return self.deploy(cell, flow, renewable).await;
+    pub(crate) async fn run(&self, cell: &Cell, flow: Flow, renewable: bool) -> Result<RunReport> {
+        if !matches!(flow, Flow::Destroy | Flow::Route) {
+            return Ok(self.deploy(cell, flow, renewable).await?.run.unwrap_or_default());
         }
         let client = if renewable { &self.renewable } else { &self.fixed };
+        if flow == Flow::Route {
+            let first = cell.first.get().cloned().unwrap_or_default();
+            let wanted = traffic::Wanted {
+                shares: vec![(first.clone(), 30), (traffic::LATEST.to_owned(), 70)],
+                set: vec![(TAG.to_owned(), first)],
+                remove: Vec::new(),
+            };
+            let prepared = traffic::prepare(&self.cx, &*client.provider, &cell.name, &wanted).await?;
+            return Ok(traffic::apply(&self.cx, &*client.provider, prepared).await?.run.unwrap_or_default());
+        }
         let plan = destroy::prepare(&self.cx, &*client.provider, &cell.name).await?;
-        destroy::apply(&self.cx, &*client.provider, &plan).await
+        Ok(destroy::apply(&self.cx, &*client.provider, &plan).await?.run.unwrap_or_default())
     }
 
     /// What is there before it.
@@ -224,6 +261,10 @@ impl<'a> Bench<'a> {
             return Ok(());
         }
         let report = self.deploy(cell, Flow::First, false).await?;
+        cell.first.get_or_init(|| report.revision.as_ref().map(|first| first.0.clone()).unwrap_or_default());
+        if flow == Flow::Route {
+            self.deploy(cell, Flow::Change, false).await?;
+        }
         if flow == Flow::Traffic {
             let revision = report.revision.map(|revision| revision.0);
             let pinned =

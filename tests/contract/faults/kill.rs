@@ -16,7 +16,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    bench::{Bench, Cell, Flow},
+    bench::{Bench, Cell, Flow, TAG},
     block_on, cell,
     class::{Class, classes},
     finally,
@@ -217,7 +217,21 @@ fn prepared(cloud: &LocalCloud, cell: &Cell, flow: Flow) -> Result<PathBuf> {
     // What no other cell has pushed, so that it is not mounted; a program does not mind what follows it.
     let mut program = std::fs::OpenOptions::new().append(true).open(place.join("app")).map_err(io)?;
     program.write_all(cell.name.as_str().as_bytes()).map_err(io)?;
-    if flow == Flow::Destroy {
+    if flow != Flow::First {
+        let mut deploy = command(cloud, Flow::First, &file);
+        let output = deploy.args(["--format", "json"]).output().map_err(io)?;
+        ok(&output)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let report: Value = text.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        let first = report["revision"].as_str().unwrap_or_default();
+        cell.first.get_or_init(|| first.to_owned());
+        std::fs::write(place.join("first"), first).map_err(io)?;
+    }
+    if flow.changes() {
+        let text = std::fs::read_to_string(&file).map_err(io)?;
+        std::fs::write(&file, text.replace("SAY = \"one\"", "SAY = \"two\"")).map_err(io)?;
+    }
+    if flow == Flow::Route {
         ok(&command(cloud, Flow::First, &file).output().map_err(io)?)?;
     }
     Ok(file)
@@ -227,6 +241,11 @@ fn command(cloud: &LocalCloud, flow: Flow, file: &Path) -> Command {
     let mut command = cloud.carrack();
     match flow {
         Flow::Destroy => command.args(["destroy", "--yes"]),
+        Flow::Tagged => command.args(["deploy", "--no-traffic", "--tag", TAG]),
+        Flow::Route => {
+            let first = std::fs::read_to_string(file.with_file_name("first")).unwrap_or_default();
+            command.args(["traffic", &format!("{first}=30"), "latest=70", "--tag", &format!("{TAG}={first}")])
+        }
         _ => command.arg("deploy"),
     };
     command.args(["--local", "-f"]).arg(file);

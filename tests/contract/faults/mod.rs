@@ -10,7 +10,7 @@ mod table;
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
@@ -18,8 +18,8 @@ use std::{
 
 use carrack_core::{
     Result,
-    observed::Readiness,
-    spec::{EnvValue, ServiceName},
+    observed::{ObservedService, Readiness, TrafficSplit},
+    spec::{EnvValue, RevisionId, ServiceName},
 };
 use libtest_mimic::{Failed, Trial};
 use reqwest::Method;
@@ -40,7 +40,7 @@ pub(crate) fn add(trials: &mut Vec<Trial>) {
     for flow in FLOWS {
         trials.push(Trial::test(format!("faults::{flow:?}").to_lowercase(), move || walk(flow)));
     }
-    for flow in [Flow::First, Flow::Destroy] {
+    for flow in [Flow::First, Flow::Tagged, Flow::Route, Flow::Destroy] {
         trials.push(Trial::test(format!("faults::killed_{flow:?}").to_lowercase(), move || kill::walk(flow)));
     }
     trials.push(Trial::test("faults::interrupted", kill::interrupt));
@@ -128,6 +128,7 @@ fn cell(flow: Flow) -> Cell {
         name: ServiceName::try_from(format!("cell-{number}")).expect("a name"),
         repository: format!("us-central1-docker.pkg.dev/local/repo-{number}/app"),
         built: flow == Flow::First,
+        first: OnceLock::new(),
     }
 }
 
@@ -154,7 +155,7 @@ async fn one(bench: &Bench<'_>, flow: Flow, class: &Class, fault: &Fault) -> Res
 
     let mut wrong = Vec::new();
     let (end, report) = match &ended {
-        Ok(report) => (End::Converged, report.run.clone().unwrap_or_default()),
+        Ok(report) => (End::Converged, report.clone()),
         Err(error) => (End::Failed(error.kind()), error.report().cloned().unwrap_or_default()),
     };
     let expected = fault.expected(flow, class);
@@ -168,8 +169,10 @@ async fn one(bench: &Bench<'_>, flow: Flow, class: &Class, fault: &Fault) -> Res
     let live = settled(bench, &cell).await?;
     let said = report.done.iter().any(|step| step.0 == 1) || end == End::Converged;
     let twice = report.done.iter().collect::<std::collections::BTreeSet<_>>().len() != report.done.len();
-    let is_there =
-        |live: &carrack_core::observed::ObservedService| live.spec.workload.main.env.get("SAY") == Some(&wanted(flow));
+    let is_there = |live: &ObservedService| {
+        let said = live.spec.workload.main.env.get("SAY") == Some(&wanted(flow));
+        said && (flow != Flow::Route || live.traffic == served(&cell, flow, live))
+    };
     match &live {
         _ if twice => wrong.push(format!("a step was done twice: {report:?}")),
         Some(_) if flow == Flow::Destroy && said => wrong.push("it says that the service is gone".to_owned()),
@@ -207,10 +210,30 @@ async fn one(bench: &Bench<'_>, flow: Flow, class: &Class, fault: &Fault) -> Res
 }
 
 fn wanted(flow: Flow) -> EnvValue {
-    EnvValue::Plain(if matches!(flow, Flow::Change | Flow::Traffic) { "two" } else { "one" }.into())
+    EnvValue::Plain(if flow.changes() { "two" } else { "one" }.into())
 }
 
-async fn settled(bench: &Bench<'_>, cell: &Cell) -> Result<Option<carrack_core::observed::ObservedService>> {
+/// Who gets how much in the end.
+fn served(cell: &Cell, flow: Flow, live: &ObservedService) -> TrafficSplit {
+    let first = RevisionId(cell.first.get().cloned().unwrap_or_default());
+    let latest = live.latest_ready.clone().unwrap_or_else(|| first.clone());
+    TrafficSplit(match flow {
+        Flow::Tagged => [(first, 100)].into(),
+        Flow::Route => [(first, 30), (latest, 70)].into(),
+        _ => [(latest, 100)].into(),
+    })
+}
+
+/// Whom the tag leads to in the end.
+fn tagged(cell: &Cell, flow: Flow, live: &ObservedService) -> Option<RevisionId> {
+    match flow {
+        Flow::Tagged => live.latest_ready.clone(),
+        Flow::Route => cell.first.get().cloned().map(RevisionId),
+        _ => None,
+    }
+}
+
+async fn settled(bench: &Bench<'_>, cell: &Cell) -> Result<Option<ObservedService>> {
     loop {
         match bench.live(cell).await? {
             Some(live) if matches!(live.readiness, Readiness::Progressing(_)) => {}
@@ -243,15 +266,25 @@ async fn finally(bench: &Bench<'_>, cell: &Cell, flow: Flow, more: usize) -> Res
     if revisions.len() > most || bench.services(cell).await? != 1 {
         wrong.push(format!("something was made twice: {revisions:?}"));
     }
-    let traffic: Vec<_> = live.traffic.0.iter().collect();
-    if traffic != live.latest_ready.iter().map(|latest| (latest, &100)).collect::<Vec<_>>() {
-        wrong.push(format!("traffic is {traffic:?}"));
+    if live.traffic != served(cell, flow, &live) {
+        wrong.push(format!("traffic is {:?}", live.traffic));
+    }
+    let tag = live.targets.iter().find(|target| target.tag.is_some());
+    if tag.and_then(|target| target.revision.clone()) != tagged(cell, flow, &live) {
+        wrong.push(format!("the tag is {tag:?}"));
     }
     let url = live.url.clone().unwrap_or_default();
     let text = bench.ask(&url).await;
-    let latest = live.latest_ready.as_ref().map_or("", |latest| latest.0.as_str());
-    if !text.as_ref().is_ok_and(|text| text.ends_with(latest)) {
+    let serves = |text: &String| live.traffic.0.keys().any(|revision| text.ends_with(revision.0.as_str()));
+    if !text.as_ref().is_ok_and(serves) {
         wrong.push(format!("the service answers {text:?}"));
+    }
+    if let Some(url) = tag.and_then(|target| target.url.as_ref()) {
+        let text = bench.ask(url).await;
+        let own = tagged(cell, flow, &live).unwrap_or_else(|| RevisionId("none".to_owned()));
+        if !text.as_ref().is_ok_and(|text| text.ends_with(own.0.as_str())) {
+            wrong.push(format!("the tag's URL answers {text:?}"));
+        }
     }
     Ok(wrong)
 }

@@ -101,7 +101,7 @@ impl Fault {
             ("conflict", _) => Failed(ErrorKind::Conflict),
             ("status", _) if self.status == 403 => match flow {
                 // Who may invoke it is not asked of a service that is not there, and does not matter when it goes.
-                Flow::First | Flow::Destroy if class.is("getIamPolicy") => Converged,
+                Flow::First | Flow::Route | Flow::Destroy if class.is("getIamPolicy") => Converged,
                 _ => Failed(ErrorKind::PermissionDenied),
             },
             _ => Failed(ErrorKind::Unavailable),

@@ -23,6 +23,10 @@ use crate::{
     operations::{self, Ended, Operation, Tells},
 };
 
+/// Of an operation whose traffic leads to no revision:
+/// <https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>.
+const NOT_FOUND: i64 = 5;
+
 /// Instances have ten seconds to end: <https://cloud.google.com/run/docs/container-contract#instance-shutdown>.
 const GOING: Duration = Duration::from_secs(120);
 
@@ -92,7 +96,13 @@ pub(crate) async fn apply(
                 body["etag"] = json!(etag);
             }
             let started = client::patch_service(provider, cx, name, &["traffic".to_owned()], false, &body).await?;
-            let updated = finish(provider, cx, started, ErrorKind::Unhealthy).await?;
+            let updated = match ended(provider, cx, started, ErrorKind::Unhealthy).await? {
+                Ended::Done(service) => service,
+                Ended::Failed { code, error, .. } => {
+                    let kind = if code == NOT_FOUND { ErrorKind::NotFound } else { error.kind() };
+                    return Err(error.with_kind(kind).on(step.resource.clone()));
+                }
+            };
             // It made none.
             Ok(Outcome { revision: None, ..outcome(&updated, etags.policy)? })
         }
@@ -109,12 +119,15 @@ pub(crate) async fn apply(
 
 /// The service after the operation, or its error with the revision that it is about.
 async fn finish(provider: &CloudRun, cx: &Ctx, started: Operation, otherwise: ErrorKind) -> Result<Value> {
-    // That looking failed does not say that the operation did.
-    let ended = operations::wait(provider, cx, client::BASE, started, Tells::WhenDone, otherwise).await;
-    match ended.map_err(Error::uncertain)? {
+    match ended(provider, cx, started, otherwise).await? {
         Ended::Done(service) => Ok(service),
-        Ended::Failed { error, metadata } => Err(about_revision(without_preface(error), &metadata)),
+        Ended::Failed { error, metadata, .. } => Err(about_revision(without_preface(error), &metadata)),
     }
+}
+
+async fn ended(provider: &CloudRun, cx: &Ctx, started: Operation, otherwise: ErrorKind) -> Result<Ended> {
+    // That looking failed does not say that the operation did.
+    operations::wait(provider, cx, client::BASE, started, Tells::WhenDone, otherwise).await.map_err(Error::uncertain)
 }
 
 /// The revision is named beside the text, and that it is not ready is what failed means.
