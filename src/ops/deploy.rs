@@ -140,11 +140,11 @@ async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
 /// The whole way, from the file to a service that answers.
 pub async fn deploy(cx: &Ctx, request: &Request<'_>) -> Result<Report> {
     let started = Instant::now();
-    let mut prepared = prepare(cx, request).await?;
+    let mut prepared = Box::pin(prepare(cx, request)).await?;
     if let Some(open) = prepared.open.take() {
         return Err(open);
     }
-    let mut report = apply(cx, request.provider, request.ways, prepared).await?;
+    let mut report = Box::pin(apply(cx, request.provider, request.ways, prepared)).await?;
     report.elapsed = started.elapsed();
     Ok(report)
 }
@@ -154,7 +154,8 @@ pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared:
     if let Intent::Deploy(deploy) = &prepared.plan.intent
         && let (Some(rollout), NewTraffic::None) = (deploy.rollout.clone(), deploy.traffic)
     {
-        return rollout::rollout(cx, provider, ways, prepared, rollout).await;
+        // On the heap: who deploys without steps needs no stack for them.
+        return Box::pin(rollout::rollout(cx, provider, ways, prepared, rollout)).await;
     }
     let started = Instant::now();
     let Prepared { plan, observed, grants, .. } = &prepared;

@@ -238,7 +238,7 @@ impl<'a> Bench<'a> {
     /// The command that the faults meet.
     pub(crate) async fn run(&self, cell: &Cell, flow: Flow, renewable: bool) -> Result<RunReport> {
         if !matches!(flow, Flow::Destroy | Flow::Route) {
-            return Ok(self.deploy(cell, flow, renewable).await?.run.unwrap_or_default());
+            return Ok(Box::pin(self.deploy(cell, flow, renewable)).await?.run.unwrap_or_default());
         }
         let client = if renewable { &self.renewable } else { &self.fixed };
         if flow == Flow::Route {
@@ -248,8 +248,8 @@ impl<'a> Bench<'a> {
                 set: vec![(TAG.to_owned(), first)],
                 remove: Vec::new(),
             };
-            let prepared = traffic::prepare(&self.cx, &*client.provider, &cell.name, &wanted).await?;
-            return Ok(traffic::apply(&self.cx, &*client.provider, prepared).await?.run.unwrap_or_default());
+            let prepared = Box::pin(traffic::prepare(&self.cx, &*client.provider, &cell.name, &wanted)).await?;
+            return Ok(Box::pin(traffic::apply(&self.cx, &*client.provider, prepared)).await?.run.unwrap_or_default());
         }
         let plan = destroy::prepare(&self.cx, &*client.provider, &cell.name).await?;
         Ok(destroy::apply(&self.cx, &*client.provider, &plan).await?.run.unwrap_or_default())
@@ -260,10 +260,10 @@ impl<'a> Bench<'a> {
         if flow == Flow::First {
             return Ok(());
         }
-        let report = self.deploy(cell, Flow::First, false).await?;
+        let report = Box::pin(self.deploy(cell, Flow::First, false)).await?;
         cell.first.get_or_init(|| report.revision.as_ref().map(|first| first.0.clone()).unwrap_or_default());
         if flow == Flow::Route {
-            self.deploy(cell, Flow::Change, false).await?;
+            Box::pin(self.deploy(cell, Flow::Change, false)).await?;
         }
         if flow == Flow::Traffic {
             let revision = report.revision.map(|revision| revision.0);
