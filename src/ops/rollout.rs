@@ -4,7 +4,7 @@
 //! interrupted leaves it, and the same deploy goes on from there.
 mod watch;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, pin::Pin, time::Duration};
 
 use carrack_core::{
     Error, ErrorKind, Result,
@@ -33,8 +33,21 @@ use super::{
 };
 use crate::image::Ways;
 
+/// Long futures live on the heap, and are not made in the frame that then polls them: threads have small stacks.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
+
 /// What was prepared, and then the traffic to what came of it.
-pub(super) async fn rollout(
+pub(super) fn rollout<'a>(
+    cx: &'a Ctx,
+    provider: &'a dyn Provider,
+    ways: &'a dyn Ways,
+    prepared: Prepared,
+    rollout: Rollout,
+) -> Boxed<'a, Report> {
+    Box::pin(roll_out(cx, provider, ways, prepared, rollout))
+}
+
+async fn roll_out(
     cx: &Ctx,
     provider: &dyn Provider,
     ways: &dyn Ways,
@@ -49,7 +62,7 @@ pub(super) async fn rollout(
     if prepared.plan.is_noop() {
         deploy_secrets::grant(cx, provider.secrets(), &prepared.grants).await?;
     } else {
-        run = write(cx, provider, ways, &prepared).await?;
+        run = written(cx, provider, ways, &prepared).await?;
         report.result = Outcome::Deployed;
     }
     let live = live(cx, provider, &name).await.map_err(|error| error.with_report(run.clone()))?;
@@ -76,7 +89,7 @@ pub(super) async fn rollout(
             silent: false,
         };
         let steps = Steps { watch, before: split(&live.traffic.0, &new, 0), flags: &prepared.flags, run };
-        (report.probe, run) = steps.walk(percent).await?;
+        (report.probe, run) = steps.walked(percent).await?;
     } else {
         // No revision was made, and the newest has all traffic.
         let probe = verified(cx, provider, &report, Reached::Service, public, opened).await;
@@ -115,7 +128,24 @@ struct Steps<'a> {
     run: RunReport,
 }
 
-impl Steps<'_> {
+fn written<'a>(
+    cx: &'a Ctx,
+    provider: &'a dyn Provider,
+    ways: &'a dyn Ways,
+    prepared: &'a Prepared,
+) -> Boxed<'a, RunReport> {
+    Box::pin(write(cx, provider, ways, prepared))
+}
+
+impl<'s> Steps<'s> {
+    fn walked(self, percent: u8) -> Boxed<'s, (Option<Probe>, RunReport)> {
+        Box::pin(self.walk(percent))
+    }
+
+    fn all_boxed(&mut self, percent: u8) -> Boxed<'_, Option<Probe>> {
+        Box::pin(self.all(percent))
+    }
+
     /// From the share that it has now to all of it.
     async fn walk(mut self, percent: u8) -> Result<(Option<Probe>, RunReport)> {
         self.run.rollout = Some(Progress {
@@ -125,7 +155,7 @@ impl Steps<'_> {
             steps: Vec::new(),
             returned: false,
         });
-        let error = match self.all(percent).await {
+        let error = match self.all_boxed(percent).await {
             Ok(probe) => return Ok((probe, self.run)),
             Err(error) => error,
         };

@@ -202,6 +202,19 @@ fn the_hello_example_answers_with_service_and_revision() {
     assert!(stderr(&deploy()).contains("no changes"));
 }
 
+#[test]
+fn the_page_on_rollouts_and_the_canary_example() {
+    let cloud = LocalCloud::start();
+    let lines = commands("docs/rollout.md");
+    let outputs: Vec<_> = lines.iter().map(|line| ok(run(&cloud, line, Path::new(ROOT)))).collect();
+    let [first, second] = outputs.as_slice() else { panic!("{lines:?}") };
+    let text = stderr(second);
+    assert!(text.contains("10 % of the traffic to canary-00002-") && text.contains("50 %: it got "), "{text}");
+    assert_eq!(stdout(first), stdout(second));
+    let answer = stdout(&ok(Command::new("curl").args(["-sS", "--fail", &stdout(second)]).output().unwrap()));
+    assert!(answer.starts_with("Servus from canary-00002-"), "{answer}");
+}
+
 /// The rows of a page's table: code and meaning.
 fn rows(file: &str) -> Vec<String> {
     let page = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();

@@ -25,6 +25,7 @@ use carrack_core::{
     plan::{Deploy, NewTraffic},
     provider::Provider,
     retry::RetryPolicy,
+    rollout::Rollout,
     run::RunReport,
     spec::{EnvValue, ImageRef, ServiceName, ServiceSpec},
 };
@@ -53,11 +54,13 @@ pub(crate) enum Flow {
     Tagged,
     /// A part of the traffic goes back to the first of two revisions, which gets a tag too.
     Route,
+    /// A variable is another one, and the traffic goes over in steps.
+    Rollout,
     Destroy,
 }
 
-pub(crate) const FLOWS: [Flow; 7] =
-    [Flow::First, Flow::Change, Flow::Same, Flow::Traffic, Flow::Tagged, Flow::Route, Flow::Destroy];
+pub(crate) const FLOWS: [Flow; 8] =
+    [Flow::First, Flow::Change, Flow::Same, Flow::Traffic, Flow::Tagged, Flow::Route, Flow::Rollout, Flow::Destroy];
 
 /// The tag of [`Flow::Tagged`] and [`Flow::Route`].
 pub(crate) const TAG: &str = "next";
@@ -65,7 +68,7 @@ pub(crate) const TAG: &str = "next";
 impl Flow {
     /// Whether a variable is another one in the end.
     pub(crate) const fn changes(self) -> bool {
-        matches!(self, Self::Change | Self::Traffic | Self::Tagged | Self::Route)
+        matches!(self, Self::Change | Self::Traffic | Self::Tagged | Self::Route | Self::Rollout)
     }
 }
 
@@ -189,6 +192,9 @@ impl<'a> Bench<'a> {
         if flow == Flow::Tagged {
             (deploy.traffic, deploy.tag) = (NewTraffic::None, Some(TAG.to_owned()));
         }
+        if flow == Flow::Rollout {
+            deploy.rollout = Some(Rollout { steps: vec![50], wait: Duration::from_millis(50), verify: None });
+        }
         deploy
     }
 
@@ -201,7 +207,7 @@ impl<'a> Bench<'a> {
             name: cell.name.clone(),
             deploy: Self::spec(flow),
             image,
-            chosen: true,
+            chosen: flow != Flow::Rollout,
             secrets: Options::default(),
         };
         deploy(&self.cx, &request).await

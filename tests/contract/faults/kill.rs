@@ -19,7 +19,7 @@ use super::{
     bench::{Bench, Cell, Flow, TAG},
     block_on, cell,
     class::{Class, classes},
-    finally,
+    finally, settled,
 };
 use crate::support::{LocalCloud, project};
 
@@ -85,8 +85,15 @@ async fn kill(bench: &Bench<'_>, cloud: &LocalCloud, flow: Flow, class: &Class, 
     child.kill().map_err(io)?;
     child.wait().map_err(io)?;
     bench.console(Method::DELETE, "/faults", None).await?;
+    let split = match flow {
+        Flow::Rollout => settled(bench, &cell).await?.map(|live| live.traffic.0.into_values().collect::<Vec<_>>()),
+        _ => None,
+    };
     ok(&command(cloud, flow, &file).output().map_err(io)?)?;
     let mut wrong = finally(bench, &cell, flow, 0).await?;
+    if split.as_ref().is_some_and(|split| *split != [100] && *split != [50, 50]) {
+        wrong.push(format!("it was left with the traffic at {split:?}"));
+    }
     if flow == Flow::First {
         // Every blob is whole: what is pushed again is there already, and the service ran it.
         let again = command(cloud, flow, &file).output().map_err(io)?;
@@ -126,7 +133,7 @@ async fn stalled(
                 && one["path"].as_str().is_some_and(|path| {
                     path.contains(cell.name.as_str())
                         || class.is("/operations/")
-                        || matches!(class.service, "artifactregistry" | "cloudresourcemanager" | "iam")
+                        || matches!(class.service, "artifactregistry" | "cloudresourcemanager" | "iam" | "logging")
                 })
         })
     }) {
@@ -233,6 +240,10 @@ fn prepared(cloud: &LocalCloud, cell: &Cell, flow: Flow) -> Result<PathBuf> {
     }
     if flow == Flow::Route {
         ok(&command(cloud, Flow::First, &file).output().map_err(io)?)?;
+    }
+    if flow == Flow::Rollout {
+        let text = std::fs::read_to_string(&file).map_err(io)?.replace("\"one\"", "\"two\"");
+        std::fs::write(&file, text + "[rollout]\nsteps = [50]\nwait = \"1s\"\n").map_err(io)?;
     }
     Ok(file)
 }

@@ -40,7 +40,7 @@ pub(crate) fn add(trials: &mut Vec<Trial>) {
     for flow in FLOWS {
         trials.push(Trial::test(format!("faults::{flow:?}").to_lowercase(), move || walk(flow)));
     }
-    for flow in [Flow::First, Flow::Tagged, Flow::Route, Flow::Destroy] {
+    for flow in [Flow::First, Flow::Tagged, Flow::Route, Flow::Rollout, Flow::Destroy] {
         trials.push(Trial::test(format!("faults::killed_{flow:?}").to_lowercase(), move || kill::walk(flow)));
     }
     trials.push(Trial::test("faults::interrupted", kill::interrupt));

@@ -90,6 +90,8 @@ impl Fault {
                 (_, "DELETE") => ErrorKind::Unclassified,
                 _ => ErrorKind::Unhealthy,
             }),
+            // Without the log the revision is asked all the same.
+            _ if flow == Flow::Rollout && class.service == "logging" => Converged,
             // Tried again, looked at again, or applied again.
             (_, true) => Converged,
             // What cannot be asked beforehand shows when it is done.
