@@ -155,14 +155,18 @@ pub(super) fn in_short(error: &Error, again: &str) -> (String, String) {
 /// The field of the file that is to blame, or whose value mends it.
 pub(super) fn field(error: &Error) -> Option<&str> {
     let mends = |code: Code| match code {
-        Code::OutOfMemory => "resources.memory",
-        Code::LoopbackOnly | Code::WrongPort => "service.port",
-        Code::StartupProbe | Code::NotListening => "health.startup",
-        Code::SecretMissing | Code::SecretNotReadable | Code::SecretNotEnabled | Code::SecretNotText => "secrets",
+        // Not in the file.
+        Code::PermissionMissing | Code::ActAsDenied | Code::AccountMissing | Code::RegionUnavailable => None,
+        Code::QuotaExceeded => Some("scaling.max"),
+        Code::NetworkMissing => Some("network.connector"),
+        Code::OutOfMemory => Some("resources.memory"),
+        Code::LoopbackOnly | Code::WrongPort => Some("service.port"),
+        Code::StartupProbe | Code::NotListening => Some("health.startup"),
+        Code::SecretMissing | Code::SecretNotReadable | Code::SecretNotEnabled | Code::SecretNotText => Some("secrets"),
         // The program's own, and those to come.
-        _ => "image",
+        _ => Some("image"),
     };
-    error.field().or_else(|| error.why().map(|cause| mends(cause.code)))
+    error.field().or_else(|| error.why().and_then(|cause| mends(cause.code)))
 }
 
 /// A failure before anything is set up.

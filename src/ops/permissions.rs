@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use carrack_core::{
     Error, ErrorKind, Result,
+    cause::{Cause, Code, Fix, FixStep},
     event::Ctx,
     observed::{Observed, ObservedService},
     permission::{Answer, Held, Members, Need, ScopeKind, Subject, Task, Who, together},
@@ -142,11 +143,13 @@ pub fn refusal(provider: &dyn Provider, tasks: &[Task], missing: &[&Need]) -> Er
     let member = provider.member();
     let members = Members { deployer: member.as_deref(), runtime: runtime(missing) };
     let needs: Vec<Need> = missing.iter().map(|need| (*need).clone()).collect();
-    let mut error = Error::new(ErrorKind::PermissionDenied, text)
-        .with_permission(missing.first().map(|need| need.permission.clone()));
-    for grant in provider.permissions().grants(&needs, members) {
-        error = error.hint(format!("`{}`", grant.command));
-    }
+    let grants = provider.permissions().grants(&needs, members).into_iter();
+    let fix = grants.map(|grant| FixStep::Command(grant.command)).chain([FixStep::Again]).collect();
+    let act_as = missing.iter().all(|need| need.on.kind == ScopeKind::ServiceAccount);
+    let code = if act_as { Code::ActAsDenied } else { Code::PermissionMissing };
+    let error = Error::new(ErrorKind::PermissionDenied, text.clone())
+        .with_permission(missing.first().map(|need| need.permission.clone()))
+        .with_cause(Cause { code, message: text, fix: Fix(fix) });
     let names: Vec<&str> = tasks.iter().map(|task| task.name()).collect();
     error.hint(format!(
         "or grant precisely what is needed: `carrack permissions show --for {} --as gcloud`",

@@ -11,7 +11,7 @@ use crate::{
 #[test]
 fn help() {
     let dir = tempfile::tempdir().unwrap();
-    assert_snapshot!(snapshot(carrack(dir.path()).arg("--help"), &[]), @"
+    assert_snapshot!(snapshot(carrack(dir.path()).arg("--help"), &[]), @r"
     exit 0
     --- stdout
     One TOML file and one binary that put a container on Cloud Run, and keep it there
@@ -26,6 +26,9 @@ fn help() {
       plan         Show what a deploy would change
       deploy       Build, push, deploy, and see that it answers
       status       Show the live service
+      traffic      Show who gets the traffic, or send it elsewhere
+      history      List the revisions: when, who, from which commit, and what serves
+      rollback     Undo the newest deploy: its traffic, or its settings too
       logs         Print the service's log lines
       auth         Show whose credentials are used
       destroy      Remove the service
@@ -40,12 +43,13 @@ fn help() {
 
     Options:
       -f, --file <FILE>
-              The configuration file
+              The configuration file; several for several services at once
               
               [default: carrack.toml]
 
           --to <TARGET>
-              The target, by its name in the file; not needed when there is one
+              The target, by its name in the file; not needed when there is one, and several at once are
+              taken
 
           --local
               Use the local cloud: the same target and code, with no account

@@ -272,3 +272,65 @@ fn an_interrupt_stops_all_of_them() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(ends(&last), [is("a", 130, ""), is("b", 130, ""), is("c", 130, "")]);
 }
+
+/// Of the calls that the local cloud got: when each began and ended, in milliseconds, and what it was.
+fn spans(cloud: &LocalCloud) -> Vec<(i64, i64, Value)> {
+    let lines = stdout(&ok(cloud.run(&["emulator", "requests", "--format", "json"])));
+    let calls = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let span = |call: Value| {
+        let began = call["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond();
+        (began, began + call["ms"].as_i64().unwrap(), call)
+    };
+    calls.map(span).collect()
+}
+
+/// The most calls that were under way at once.
+fn at_once(spans: &[(i64, i64, Value)]) -> usize {
+    spans.iter().map(|(at, ..)| spans.iter().filter(|(begin, end, _)| begin <= at && at < end).count()).max().unwrap()
+}
+
+fn twenty() -> Vec<String> {
+    (1..=20).map(|number| format!("s{number:02}")).collect()
+}
+
+#[test]
+fn twenty_services_are_at_most_sixteen_requests_at_once() {
+    let cloud = LocalCloud::start_with(&["--latency", "50ms"]);
+    let image = cloud.push_app("app").0;
+    let names = twenty();
+    let all = files(cloud.dir(), &image, &names.iter().map(String::as_str).collect::<Vec<_>>(), "");
+    let pushed = spans(&cloud).len();
+    let deploy = |files: &[PathBuf]| {
+        let begun = Instant::now();
+        ok(with_files(cloud.carrack(), &["deploy", "--local", "--quiet"], files).output().unwrap());
+        begun.elapsed()
+    };
+    let one = deploy(&files(cloud.dir(), &image, &["one"], ""));
+    let together = deploy(&all);
+    let most = at_once(&spans(&cloud)[pushed..]);
+    assert!((8..=16).contains(&most), "{most} at once");
+    // The figure for an idle machine is the benchmark's; one after another would be twenty times as long.
+    assert!(together < one * 10, "one takes {one:?}, twenty take {together:?}");
+}
+
+#[test]
+fn a_host_that_says_to_wait_is_left_alone_by_all_of_them_and_nothing_is_lost() {
+    let cloud = LocalCloud::start();
+    let image = cloud.push_app("app").0;
+    let names = twenty();
+    let all = files(cloud.dir(), &image, &names.iter().map(String::as_str).collect::<Vec<_>>(), "");
+    let add = ["emulator", "faults", "add", "429", "--service", "run", "--nth", "30", "--count", "3"];
+    ok(cloud.carrack().args(add).args(["--retry-after", "3s"]).output().unwrap());
+    let output = ok(with_files(cloud.carrack(), &["deploy", "--local", "--format", "json"], &all).output().unwrap());
+    assert!(ends(&report(&output)).iter().all(|(_, code, result)| (*code, result.as_str()) == (0, "deployed")));
+    let spans = spans(&cloud);
+    let refused: Vec<_> = spans.iter().filter(|(.., call)| call["status"] == 429).collect();
+    assert_eq!(refused.len(), 3);
+    // Whoever was on the way then arrives; after that there is silence.
+    let told = refused.iter().map(|(_, end, _)| *end).min().unwrap();
+    let early: Vec<_> = spans
+        .iter()
+        .filter(|(begin, _, call)| call["host"] == "run.googleapis.com" && (told + 1000..told + 2900).contains(begin))
+        .collect();
+    assert!(early.is_empty(), "{early:?}");
+}

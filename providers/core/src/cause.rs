@@ -19,6 +19,18 @@ pub enum Code {
     SecretNotEnabled,
     /// A secret's value cannot be that of a variable.
     SecretNotText,
+    /// There is no service account by the name that the service is to run as.
+    AccountMissing,
+    /// Whoever deploys may not let a service run as that account.
+    ActAsDenied,
+    /// Whoever runs the command lacks a permission.
+    PermissionMissing,
+    /// More was asked for than the account's quota allows.
+    QuotaExceeded,
+    /// The region does not exist, or the project may not use it.
+    RegionUnavailable,
+    /// The network to send requests through is not there.
+    NetworkMissing,
     /// The image or its program is for another machine.
     WrongArchitecture,
     /// The container used more memory than its limit.
@@ -37,13 +49,19 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order in which the rules are tried.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::ImageNotFound,
         Self::ImageNotReadable,
         Self::SecretMissing,
         Self::SecretNotReadable,
         Self::SecretNotEnabled,
         Self::SecretNotText,
+        Self::AccountMissing,
+        Self::ActAsDenied,
+        Self::PermissionMissing,
+        Self::QuotaExceeded,
+        Self::RegionUnavailable,
+        Self::NetworkMissing,
         Self::WrongArchitecture,
         Self::OutOfMemory,
         Self::ExitAtStart,
@@ -62,6 +80,12 @@ impl Code {
             Self::SecretNotReadable => "secret-not-readable",
             Self::SecretNotEnabled => "secret-not-enabled",
             Self::SecretNotText => "secret-not-text",
+            Self::AccountMissing => "account-missing",
+            Self::ActAsDenied => "act-as-denied",
+            Self::PermissionMissing => "permission-missing",
+            Self::QuotaExceeded => "quota-exceeded",
+            Self::RegionUnavailable => "region-unavailable",
+            Self::NetworkMissing => "network-missing",
             Self::WrongArchitecture => "wrong-architecture",
             Self::OutOfMemory => "out-of-memory",
             Self::ExitAtStart => "exit-at-start",
@@ -81,6 +105,12 @@ impl Code {
             Self::SecretNotReadable => "the service's account may not read a secret",
             Self::SecretNotEnabled => "a secret's version is disabled or destroyed",
             Self::SecretNotText => "a secret's value cannot be that of a variable",
+            Self::AccountMissing => "there is no service account by that name",
+            Self::ActAsDenied => "whoever deploys may not act as the service's account",
+            Self::PermissionMissing => "whoever runs the command lacks a permission",
+            Self::QuotaExceeded => "more is asked for than the quota allows",
+            Self::RegionUnavailable => "the region does not exist, or the project may not use it",
+            Self::NetworkMissing => "there is no such connector to a network, or the cloud may not use it",
             Self::WrongArchitecture => "the image, or the program in it, is for another machine",
             Self::OutOfMemory => "the container used more memory than its limit",
             Self::ExitAtStart => "the program ended before it served",
@@ -111,6 +141,24 @@ impl Code {
             }
             Self::SecretNotText => {
                 "A variable holds UTF-8 text without a zero byte. Let the container read the value from a file: `NAME = { secret = \"…\", mount = \"/secrets/name/value\" }`, which may hold any bytes."
+            }
+            Self::AccountMissing => {
+                "A service runs as a service account, which has to be there first. The fix makes it; or write the one that was meant as `service_account` of the target."
+            }
+            Self::ActAsDenied => {
+                "Whoever deploys gives the service all that its account may, and so has to be allowed to act as it. The fix grants it on that one account; it may take some minutes to be known everywhere."
+            }
+            Self::PermissionMissing => {
+                "The message names each permission, what it is on and what for; the fix is the command that grants it. `carrack permissions check` asks for all of them beforehand, and `carrack permissions show` prints the smallest role."
+            }
+            Self::QuotaExceeded => {
+                "The most instances, times the cpu and memory of each, have to fit into what the region gives to the project. Write a smaller `max` under [scaling], or less under [resources]; or ask the cloud for more."
+            }
+            Self::RegionUnavailable => {
+                "The name may be mistyped, the region may lack this cloud's service, or a policy of the organization keeps the project out of it. Write another as `region` of the target."
+            }
+            Self::NetworkMissing => {
+                "A connector is of one project and region, and has to be there before a service names it. Write one that is there under [network], or make it; of another project's network the cloud's own account has to be allowed to use it."
             }
             Self::WrongArchitecture => {
                 "The cloud runs one platform, and the image has none for it, or its program cannot be executed there. Build it for that platform: `docker buildx build --platform linux/amd64`, or the compiler's own target."

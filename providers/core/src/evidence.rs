@@ -69,6 +69,38 @@ pub enum Sign {
     },
     /// The value of a variable's secret is no text.
     SecretNotText,
+    /// Whoever deploys may not act as the service's account.
+    ActAsDenied {
+        /// The account, by its e-mail address.
+        account: String,
+        /// Whether there is one by that name; `None` when that may not be asked.
+        exists: Option<bool>,
+        /// The command that makes it.
+        make: Option<String>,
+        /// The command that allows it.
+        grant: String,
+    },
+    /// The quota of the region is too small.
+    QuotaExceeded {
+        /// So many instances of this size are allowed.
+        most: Option<u32>,
+        /// What is too much, as the cloud says it.
+        what: Option<String>,
+    },
+    /// There is no such region, or the project may not use it.
+    RegionUnavailable {
+        /// Its name.
+        region: String,
+        /// The command that lists what there is.
+        list: String,
+    },
+    /// There is no such connector to a network, or the cloud may not use it.
+    ConnectorMissing {
+        /// Its name.
+        connector: String,
+        /// The command that lists what there is.
+        list: String,
+    },
     /// The image has nothing for the cloud's platform.
     WrongArchitecture {
         /// The platform that is needed: `linux/amd64`.
@@ -135,6 +167,10 @@ impl Evidence {
             | Sign::SecretNotReadable { .. }
             | Sign::SecretNotEnabled { .. }
             | Sign::SecretNotText => secret(sign),
+            Sign::ActAsDenied { .. }
+            | Sign::QuotaExceeded { .. }
+            | Sign::RegionUnavailable { .. }
+            | Sign::ConnectorMissing { .. } => refusal(sign),
             Sign::WrongArchitecture { platform } => {
                 let message = format!("{} has no program for {platform}", self.image_name());
                 cause(Code::WrongArchitecture, message, self.built_for(platform))
@@ -302,6 +338,56 @@ impl Evidence {
             fix: Fix::change(format!("listen on 0.0.0.0 and on the port that the variable {variable} names")),
         }
     }
+}
+
+/// What a refusal tells needs nothing else.
+fn refusal(sign: &Sign) -> Option<Cause> {
+    let listed = |list: &String, key: &str| {
+        Fix(vec![
+            FixStep::Command(list.clone()),
+            FixStep::Change(format!("write one of those as {key}")),
+            FixStep::Again,
+        ])
+    };
+    let (code, message, fix) = match sign {
+        Sign::ActAsDenied { account, exists: Some(false), make, .. } => (
+            Code::AccountMissing,
+            format!("there is no service account {account}"),
+            match make {
+                Some(command) => Fix::command(command),
+                None => Fix::change("write one that is there as `service_account` of the target"),
+            },
+        ),
+        Sign::ActAsDenied { account, exists, grant, .. } => {
+            let or = if exists.is_none() { ", or there is none by that name" } else { "" };
+            let message = format!("whoever deploys may not act as the service's account {account}{or}");
+            (Code::ActAsDenied, message, Fix::command(grant))
+        }
+        Sign::QuotaExceeded { most: Some(most), what } => {
+            let of = what.as_ref().map(|what| format!(" ({what})")).unwrap_or_default();
+            let message = format!("the region's quota allows {most} instances of this size{of}");
+            (
+                Code::QuotaExceeded,
+                message,
+                Fix::change(format!("write `max = {most}` under [scaling], or ask the cloud for more")),
+            )
+        }
+        Sign::QuotaExceeded { most: None, what } => {
+            let of = what.as_ref().map(|what| format!(": {what}")).unwrap_or_default();
+            let fix = Fix::change("ask the cloud for more, or remove what is not needed");
+            (Code::QuotaExceeded, format!("more is asked for than the quota allows{of}"), fix)
+        }
+        Sign::RegionUnavailable { region, list } => {
+            let message = format!("region `{region}` does not exist, or the project may not use it");
+            (Code::RegionUnavailable, message, listed(list, "`region` of the target"))
+        }
+        Sign::ConnectorMissing { connector, list } => {
+            let message = format!("there is no connector `{connector}`, or the cloud may not use it");
+            (Code::NetworkMissing, message, listed(list, "`connector` under [network]"))
+        }
+        _ => return None,
+    };
+    Some(Cause { code, message, fix })
 }
 
 /// What is told of a secret needs nothing else.

@@ -27,7 +27,7 @@ use crate::{
     ownership::ownership,
     permission::{Answer, Form, Grant, Held, Members, Need, PermissionTable, Subject, Task},
     plan::{Deploy, FORMAT, Intent, NewTraffic, Outcome, Plan, ResourceRef, Risk, Step, Verb},
-    provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry, RegistryAuth},
+    provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry, RegistryAuth, Severity},
     receipt::{self, Receipt},
     rollout::Answers,
     secret::SecretStore,
@@ -200,6 +200,7 @@ impl Provider for Memory {
     fn logs<'a>(&'a self, _cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> BoxStream<'a, Result<LogLine>> {
         let mut lines = self.services_by_name().get(service).map(|stored| stored.logs.clone()).unwrap_or_default();
         lines.retain(|line| query.revision.is_none() || line.revision == query.revision);
+        lines.retain(|line| query.severity.is_none() || Severity::parse(&line.severity) >= query.severity);
         let skipped = lines.len().saturating_sub(query.tail.unwrap_or(usize::MAX));
         Box::pin(stream::iter(lines.into_iter().skip(skipped).map(Ok)))
     }

@@ -150,10 +150,70 @@ pub struct LogQuery {
     pub since: Option<Duration>,
     /// Only this revision's.
     pub revision: Option<RevisionId>,
+    /// Only lines of this weight or more.
+    pub severity: Option<Severity>,
     /// Also a line for each request that the service answered.
     pub requests: bool,
     /// The newest so many; `None` = the provider's page.
     pub tail: Option<usize>,
+}
+
+/// How grave a line is, by the words that clouds have for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing is said of it: what a program writes as plain text.
+    Default,
+    /// For whoever looks for a mistake.
+    Debug,
+    /// As it should be.
+    Info,
+    /// As it should be, and worth to be seen.
+    Notice,
+    /// It may become an error.
+    Warning,
+    /// Something failed.
+    Error,
+    /// Something grave failed.
+    Critical,
+    /// Somebody has to act at once.
+    Alert,
+    /// Nothing can be used.
+    Emergency,
+}
+
+impl Severity {
+    /// Every one, the least first.
+    pub const ALL: [Self; 9] = [
+        Self::Default,
+        Self::Debug,
+        Self::Info,
+        Self::Notice,
+        Self::Warning,
+        Self::Error,
+        Self::Critical,
+        Self::Alert,
+        Self::Emergency,
+    ];
+
+    /// As it is typed.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+            Self::Alert => "alert",
+            Self::Emergency => "emergency",
+        }
+    }
+
+    /// By its name, in any case.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.name().eq_ignore_ascii_case(name))
+    }
 }
 
 /// One log line.

@@ -1,10 +1,10 @@
 //! Google's error bodies: <https://cloud.google.com/apis/design/errors>.
-use carrack_core::{Error, ErrorKind};
+use carrack_core::{Error, ErrorKind, evidence::Evidence};
 use carrack_http::{Response, client::kind_of};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::permissions::named_in;
+use crate::{permissions::named_in, run::signs::of_refusal};
 
 #[derive(Deserialize)]
 struct Envelope {
@@ -38,9 +38,14 @@ pub(crate) fn classify(response: &Response) -> Error {
         "RESOURCE_EXHAUSTED" => ErrorKind::RateLimited,
         "UNAVAILABLE" | "INTERNAL" => ErrorKind::Unavailable,
         "DEADLINE_EXCEEDED" => ErrorKind::Timeout,
+        _ if error.message.contains("Quota violated:") => ErrorKind::QuotaExceeded,
         _ => kind_of(response.status),
     };
     let refused = Error::new(kind, error.message.trim_end_matches('.'));
+    let told = Evidence { signs: of_refusal(&error.message).into_iter().collect(), ..Evidence::default() };
+    if let Some(cause) = told.cause() {
+        return refused.with_cause(cause);
+    }
     // https://cloud.google.com/apis/design/errors#error_info
     let permission = error.details.iter().find_map(|detail| detail["metadata"]["permission"].as_str());
     match permission {

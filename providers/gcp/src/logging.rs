@@ -1,7 +1,10 @@
 //! Log lines by `entries:list`: <https://cloud.google.com/logging/docs/reference/v2/rest/v2/entries/list>.
 //!
 //! Following asks again for what is newer: the tail call is gRPC only.
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use carrack_core::{
     Result,
@@ -70,7 +73,9 @@ struct Reader<'a> {
     query: LogQuery,
     /// Only what is not older.
     from: Option<Timestamp>,
-    seen: VecDeque<String>,
+    seen: HashSet<String>,
+    /// What was seen, the oldest first.
+    order: VecDeque<String>,
     ready: VecDeque<LogLine>,
     looked: bool,
     missed: usize,
@@ -131,7 +136,8 @@ impl<'a> Reader<'a> {
             cx,
             service,
             query,
-            seen: VecDeque::new(),
+            seen: HashSet::new(),
+            order: VecDeque::new(),
             ready: VecDeque::new(),
             looked: false,
             missed: 0,
@@ -183,17 +189,22 @@ impl<'a> Reader<'a> {
             self.floor = entries.first().and_then(|entry| entry.timestamp.parse().ok());
         }
         for entry in entries {
-            if self.seen.contains(&entry.insert_id) {
+            // Alone among those of the same log and moment an entry's id is its own:
+            // <https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry>
+            let key = [entry.log_name.as_str(), &entry.timestamp, &entry.insert_id].join(" ");
+            if !self.seen.insert(key.clone()) {
                 continue;
             }
-            self.seen.push_back(entry.insert_id.clone());
+            self.order.push_back(key);
             if let Ok(at) = entry.timestamp.parse::<Timestamp>() {
                 self.from = self.from.max(at.checked_sub(OVERLAP).ok()).max(self.floor);
             }
             self.ready.extend(entry.line());
         }
-        while self.seen.len() > 10 * PAGE {
-            self.seen.pop_front();
+        while self.order.len() > 10 * PAGE {
+            if let Some(oldest) = self.order.pop_front() {
+                self.seen.remove(&oldest);
+            }
         }
         self.looked = true;
         self.from.get_or_insert(began);
@@ -208,6 +219,9 @@ impl<'a> Reader<'a> {
         let mut filter = of_service(self.provider, self.service);
         if let Some(revision) = &self.query.revision {
             filter += &format!(" AND resource.labels.revision_name = \"{}\"", revision.0);
+        }
+        if let Some(severity) = self.query.severity {
+            filter += &format!(" AND severity >= {}", severity.name().to_uppercase());
         }
         if !self.query.requests {
             let project = &self.provider.project;

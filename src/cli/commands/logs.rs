@@ -1,7 +1,12 @@
 use std::time::Duration;
 
-use carrack_core::{ErrorKind, permission::Task, provider::LogQuery, spec::RevisionId};
-use clap::Args;
+use carrack_core::{
+    ErrorKind,
+    permission::Task,
+    provider::{LogQuery, Severity},
+    spec::RevisionId,
+};
+use clap::{Args, builder::PossibleValuesParser};
 use futures_util::TryStreamExt;
 
 use crate::cli::{
@@ -12,7 +17,9 @@ use crate::cli::{
 
 /// Options of `carrack logs`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  carrack logs --to prod\n  carrack logs --follow --since 10m")]
+#[command(
+    after_help = "Examples:\n  carrack logs --to prod\n  carrack logs --follow --since 10m\n  carrack logs --severity warning"
+)]
 pub(in crate::cli) struct Options {
     /// Go on with new lines as they come
     #[arg(long)]
@@ -23,9 +30,16 @@ pub(in crate::cli) struct Options {
     /// Only this revision's lines
     #[arg(long, value_name = "REVISION")]
     revision: Option<String>,
+    /// Only lines of this weight or more
+    #[arg(long, value_name = "SEVERITY", value_parser = severities())]
+    severity: Option<String>,
     /// The newest so many
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     tail: usize,
+}
+
+fn severities() -> PossibleValuesParser {
+    PossibleValuesParser::new(Severity::ALL.map(Severity::name))
 }
 
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
@@ -35,6 +49,7 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         follow: options.follow,
         since: options.since,
         revision: options.revision.map(RevisionId),
+        severity: options.severity.as_deref().and_then(Severity::parse),
         requests: true,
         tail: Some(options.tail),
     };

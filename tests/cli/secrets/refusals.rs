@@ -266,38 +266,42 @@ fn who_may_not_is_told_what_is_missing() {
     insta::assert_snapshot!(seen(&as_somebody(&[], &["list"])), @r"
     exit 21
     --- stderr
-    error: to list secrets, the permission `secretmanager.secrets.list` on project `local` (lists secrets) is missing
+    error[permission-missing]: to list secrets, the permission `secretmanager.secrets.list` on project `local` (lists secrets) is missing
       caused by: project `local`: Permission 'secretmanager.secrets.list' denied for resource 'projects/local' (or it may not exist)
+      fix: gcloud projects add-iam-policy-binding local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.viewer --condition None
+      then: carrack secrets list --project local
       request: GET https://secretmanager.googleapis.com/v1/projects/local/secrets?pageSize=… (answered 403)
-      help: `gcloud projects add-iam-policy-binding local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.viewer --condition None`
       help: or grant precisely what is needed: `carrack permissions show --for secrets-list --as gcloud`
     ");
     insta::assert_snapshot!(seen(&as_somebody(&[], &["get", "db"])), @r"
     exit 21
     --- stderr
-    error: to read a secret's value, the permission `secretmanager.versions.access` on secret `db` (reads the value) is missing
+    error[permission-missing]: to read a secret's value, the permission `secretmanager.versions.access` on secret `db` (reads the value) is missing
       caused by: secret `db`: Permission 'secretmanager.versions.access' denied for resource 'projects/local/secrets/db/versions/latest' (or it may not exist)
+      fix: gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretAccessor --condition None
+      then: carrack secrets get db --project local
       request: GET https://secretmanager.googleapis.com/v1/projects/local/secrets/db/versions/latest:access (answered 403)
-      help: `gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretAccessor --condition None`
       help: or grant precisely what is needed: `carrack permissions show --for secrets-get --as gcloud`
     ");
     insta::assert_snapshot!(seen(&as_somebody(&[], &["set", "db"])), @r"
     exit 21
     --- stderr
          Warning the value of secret `db` may not be read, so it was not compared
-    error: to set a secret, the permission `secretmanager.versions.add` on secret `db` (adds a version) is missing
+    error[permission-missing]: to set a secret, the permission `secretmanager.versions.add` on secret `db` (adds a version) is missing
       caused by: secret `db`: Permission 'secretmanager.versions.add' denied for resource 'projects/local/secrets/db' (or it may not exist)
+      fix: gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretVersionAdder --condition None
+      then: carrack secrets set db --project local
       request: POST https://secretmanager.googleapis.com/v1/projects/local/secrets/db:addVersion (answered 403)
-      help: `gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretVersionAdder --condition None`
       help: or grant precisely what is needed: `carrack permissions show --for secrets-set --as gcloud`
     ");
     insta::assert_snapshot!(seen(&as_somebody(&["secretmanager.secrets.get"], &["set", "new"])), @r"
     exit 21
     --- stderr
-    error: to set a secret, the permission `secretmanager.versions.add` on secret `new` (adds a version) is missing
+    error[permission-missing]: to set a secret, the permission `secretmanager.versions.add` on secret `new` (adds a version) is missing
       caused by: secret `new`: Permission 'secretmanager.secrets.create' denied for resource 'projects/local' (or it may not exist)
+      fix: gcloud secrets add-iam-policy-binding new --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretVersionAdder --condition None
+      then: carrack secrets set new --project local
       request: POST https://secretmanager.googleapis.com/v1/projects/local/secrets?secretId=… (answered 403)
-      help: `gcloud secrets add-iam-policy-binding new --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.secretVersionAdder --condition None`
       help: or grant precisely what is needed: `carrack permissions show --for secrets-set --as gcloud`
     ");
     insta::assert_snapshot!(
@@ -305,10 +309,11 @@ fn who_may_not_is_told_what_is_missing() {
         @r"
     exit 21
     --- stderr
-    error: to let the service read a secret, the permission `secretmanager.secrets.setIamPolicy` on secret `db` (lets the service's account read the value) is missing
+    error[permission-missing]: to let the service read a secret, the permission `secretmanager.secrets.setIamPolicy` on secret `db` (lets the service's account read the value) is missing
       caused by: secret `db`: Permission 'secretmanager.secrets.setIamPolicy' denied for resource 'projects/local/secrets/db' (or it may not exist)
+      fix: gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.admin --condition None
+      then: carrack secrets grant db --to-account a@b.iam.gserviceaccount.com --project local
       request: POST https://secretmanager.googleapis.com/v1/projects/local/secrets/db:setIamPolicy (answered 403)
-      help: `gcloud secrets add-iam-policy-binding db --project local --member serviceAccount:DEPLOYER@local.iam.gserviceaccount.com --role roles/secretmanager.admin --condition None`
       help: or grant precisely what is needed: `carrack permissions show --for secrets-grant --as gcloud`
     "
     );

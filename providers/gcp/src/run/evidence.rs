@@ -11,6 +11,8 @@ use carrack_core::{
     poll::{Poll, PollPolicy, poll_until},
     spec::{Probe, ProbeCheck, RevisionId, ServiceName},
 };
+use carrack_http::Request;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
@@ -20,6 +22,7 @@ use super::{
 };
 use crate::{
     CloudRun,
+    error::classify,
     logging::{LastWords, last_words},
 };
 
@@ -38,6 +41,11 @@ pub(crate) async fn evidence(
 ) -> Result<Evidence> {
     let around = Surroundings { project: &provider.project, principal: provider.token.principal() };
     let mut signs = of_text(said, around);
+    for sign in &mut signs {
+        if let Sign::ActAsDenied { account, exists, .. } = sign {
+            *exists = account_exists(provider, cx, account).await;
+        }
+    }
     let mut evidence = Evidence::default();
     if let Some(revision) = revision {
         let (raw, words) = tokio::join!(
@@ -79,6 +87,13 @@ pub(crate) async fn evidence(
         }
     }
     Ok(Evidence { signs, ..evidence })
+}
+
+/// `None` where that may not be asked: <https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/get>
+async fn account_exists(provider: &CloudRun, cx: &Ctx, email: &str) -> Option<bool> {
+    let url = format!("https://iam.googleapis.com/v1/projects/-/serviceAccounts/{email}");
+    let call = Request::new(Method::GET, url).bearer(&provider.token).classify(classify).accept(&[404]);
+    provider.http.send(cx, call).await.ok().map(|answer| answer.status != 404)
 }
 
 fn is_probe(sign: &Sign) -> bool {

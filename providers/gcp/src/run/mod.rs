@@ -16,7 +16,7 @@ mod schema;
 mod secret_names;
 #[cfg(test)]
 mod settings;
-mod signs;
+pub(crate) mod signs;
 mod traffic;
 mod unnamed;
 mod verdict;

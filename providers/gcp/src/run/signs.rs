@@ -9,7 +9,7 @@ use carrack_core::{
 
 use crate::{
     artifact_registry::{Place, place},
-    secret_manager,
+    iam, secret_manager,
 };
 
 /// What Cloud Run runs: <https://cloud.google.com/run/docs/container-contract#languages>.
@@ -35,6 +35,8 @@ pub(super) fn of_text(text: &str, around: Surroundings<'_>) -> Vec<Sign> {
         signs.push(not_readable(reader, &image, around));
     }
     signs.extend(secret(text));
+    signs.extend(act_as(text, around));
+    signs.extend(of_refusal(text));
     if has("must support amd64/linux") {
         signs.push(Sign::WrongArchitecture { platform: PLATFORM.to_owned() });
     }
@@ -48,6 +50,47 @@ pub(super) fn of_text(text: &str, around: Surroundings<'_>) -> Vec<Sign> {
         signs.push(Sign::NotListening);
     }
     signs
+}
+
+/// What a refusal says that needs nothing else to be understood, whichever call it is of.
+pub(crate) fn of_refusal(text: &str) -> Option<Sign> {
+    // Of every API: <https://cloud.google.com/resource-manager/docs/organization-policy/defining-locations>
+    if let Some((_, rest)) = text.split_once("Permission denied on 'locations/") {
+        let (region, _) = rest.split_once("' (or it may not exist)")?;
+        let list = "gcloud run regions list".to_owned();
+        return Some(Sign::RegionUnavailable { region: region.to_owned(), list });
+    }
+    if let Some((before, _)) = text.split_once(" does not exist, or Cloud Run does not have permission to use it") {
+        let (_, name) = before.rsplit_once("VPC connector ")?;
+        let (project, rest) = name.strip_prefix("projects/")?.split_once("/locations/")?;
+        let (region, connector) = rest.split_once("/connectors/")?;
+        let list = format!("gcloud compute networks vpc-access connectors list --region {region} --project {project}");
+        return Some(Sign::ConnectorMissing { connector: connector.to_owned(), list });
+    }
+    // <https://cloud.google.com/run/docs/configuring/max-instances-limits>
+    let (before, rest) = text.split_once("Quota violated:")?;
+    let most = number_after(before, "Max instances must be set to ").and_then(|most| u32::try_from(most).ok());
+    let what = rest.lines().map(|line| line.trim().trim_start_matches("- ")).find(|line| !line.is_empty());
+    Some(Sign::QuotaExceeded { most, what: what.map(|what| what.trim_end_matches('.').to_owned()) })
+}
+
+/// `Permission 'iam.serviceaccounts.actAs' denied on service account X (or it may not exist).`
+/// <https://cloud.google.com/run/docs/troubleshooting>
+fn act_as(text: &str, around: Surroundings<'_>) -> Option<Sign> {
+    let (_, rest) = text.split_once("'iam.serviceaccounts.actAs' denied on service account ")?;
+    let account = rest.split_whitespace().next()?.trim_end_matches('.').to_owned();
+    let member = around
+        .principal
+        .and_then(iam::member)
+        .unwrap_or_else(|| format!("serviceAccount:DEPLOYER@{}.iam.gserviceaccount.com", around.project));
+    let grant = format!(
+        "gcloud iam service-accounts add-iam-policy-binding {account} --member {member} --role roles/iam.serviceAccountUser --condition None"
+    );
+    let make = account.split_once('@').and_then(|(name, host)| {
+        let project = host.strip_suffix(".iam.gserviceaccount.com")?;
+        Some(format!("gcloud iam service-accounts create {name} --project {project}"))
+    });
+    Some(Sign::ActAsDenied { account, exists: None, make, grant })
 }
 
 /// The signs in the lines of the system's log, oldest first. Every instance that was tried has its own; the last one
@@ -290,6 +333,29 @@ mod tests {
             [Sign::SecretNotText]
         );
         assert_eq!(text("Secret projects/1 was not found"), []);
+    }
+
+    #[test]
+    fn refusals_that_say_all_by_themselves() {
+        let region = "Permission denied on 'locations/europe-west99' (or it may not exist).";
+        let list = "gcloud run regions list".to_owned();
+        assert_eq!(text(region), [Sign::RegionUnavailable { region: "europe-west99".to_owned(), list }]);
+        let connector = "VPC connector projects/shop/locations/europe-west1/connectors/vpc does not exist, or Cloud Run does not have permission to use it.";
+        let list = "gcloud compute networks vpc-access connectors list --region europe-west1 --project shop".to_owned();
+        assert_eq!(text(connector), [Sign::ConnectorMissing { connector: "vpc".to_owned(), list }]);
+        let quota = "template.scaling.max_instance_count: Max instances must be set to 5 or fewer to set the requested total CPU.\n\nQuota violated:\nCpuAllocPerProjectRegion requested: 400000 allowed: 20000\nMemAllocPerProjectRegion requested: 858993459200 allowed: 42949672960";
+        let what = Some("CpuAllocPerProjectRegion requested: 400000 allowed: 20000".to_owned());
+        assert_eq!(text(quota), [Sign::QuotaExceeded { most: Some(5), what }]);
+        let gpu = "Quota violated:\n  NvidiaL4GpuAlloc requested: 4 allowed: 3";
+        let what = Some("NvidiaL4GpuAlloc requested: 4 allowed: 3".to_owned());
+        assert_eq!(text(gpu), [Sign::QuotaExceeded { most: None, what }]);
+        let act = "Permission 'iam.serviceaccounts.actAs' denied on service account run@shop.iam.gserviceaccount.com (or it may not exist).";
+        let account = "run@shop.iam.gserviceaccount.com".to_owned();
+        let make = Some("gcloud iam service-accounts create run --project shop".to_owned());
+        let grant = format!(
+            "gcloud iam service-accounts add-iam-policy-binding {account} --member user:me@example.com --role roles/iam.serviceAccountUser --condition None"
+        );
+        assert_eq!(text(act), [Sign::ActAsDenied { account, exists: None, make, grant }]);
     }
 
     #[test]

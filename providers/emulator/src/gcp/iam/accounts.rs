@@ -2,7 +2,7 @@
 //!
 //! An account needs not be made to run a service or to be in a policy: whatever is named is taken.
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -29,6 +29,8 @@ struct Kept {
     made: BTreeMap<String, Value>,
     /// By e-mail; only those that were set.
     policies: BTreeMap<String, Value>,
+    /// By e-mail; those that were made and deleted.
+    gone: BTreeSet<String>,
 }
 
 impl ServiceAccounts {
@@ -56,6 +58,11 @@ impl ServiceAccounts {
         self.kept().made.get(email).is_some_and(|account| account["disabled"] == true)
     }
 
+    /// Whether somebody deleted it: an account that never was may be named all the same.
+    pub(super) fn is_gone(&self, email: &str) -> bool {
+        self.kept().gone.contains(email)
+    }
+
     /// Its tokens are not taken, until it is enabled again:
     /// <https://cloud.google.com/iam/docs/reference/rest/v1/projects.serviceAccounts/disable>
     pub(crate) fn bars(&self, member: &Member) -> bool {
@@ -68,7 +75,9 @@ impl ServiceAccounts {
 
     /// Whether there was none of that name.
     pub(crate) fn insert(&self, email: &str, account: Value) -> bool {
-        match self.kept().made.entry(email.to_owned()) {
+        let mut kept = self.kept();
+        kept.gone.remove(email);
+        match kept.made.entry(email.to_owned()) {
             Entry::Vacant(place) => {
                 place.insert(account);
                 true
@@ -87,6 +96,7 @@ impl ServiceAccounts {
         let mut kept = self.kept();
         kept.made.remove(email).ok_or_else(unknown)?;
         kept.policies.remove(email);
+        kept.gone.insert(email.to_owned());
         Ok(())
     }
 

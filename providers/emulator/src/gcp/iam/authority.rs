@@ -95,7 +95,7 @@ impl Authority {
     /// Whether the caller may act as the account that something is to run as:
     /// <https://cloud.google.com/run/docs/reference/iam/roles#additional-configuration>
     pub(crate) fn may_act_as(&self, principal: &Principal, account: &str) -> bool {
-        self.accounts.may(principal, "iam.serviceAccounts.actAs", account)
+        !self.accounts.is_gone(account) && self.accounts.may(principal, "iam.serviceAccounts.actAs", account)
     }
 
     fn own(&self, resource: &str) -> Own {

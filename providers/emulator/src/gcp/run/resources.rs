@@ -91,6 +91,39 @@ pub(super) fn check(at: &str, template: &Value) -> Result<(), Status> {
     ))
 }
 
+/// What all instances of a revision may have together; every project and region has its own figures, and these are
+/// those of a larger one: <https://cloud.google.com/run/docs/configuring/max-instances-limits>
+const REGION_CPU_MILLIS: u64 = 200_000;
+const REGION_MEMORY: u64 = 400 << 30;
+
+/// How many instances the quota of the region has room for.
+pub(super) fn room(template: &Value) -> u64 {
+    let cpu = cpu_millis(template).map_or(u64::MAX, |millis| REGION_CPU_MILLIS / millis.max(1));
+    let memory = memory_bytes(template).map_or(u64::MAX, |bytes| REGION_MEMORY / bytes.max(1));
+    cpu.min(memory)
+}
+
+/// The most instances have to fit into the quota.
+pub(super) fn quota(template: &Value) -> Result<(), Status> {
+    let most = template["scaling"]["maxInstanceCount"].as_u64().unwrap_or(0);
+    let room = room(template);
+    if most <= room {
+        return Ok(());
+    }
+    let all = |one: Option<u64>| one.unwrap_or(0).saturating_mul(most);
+    let (cpu, memory) = (all(cpu_millis(template)), all(memory_bytes(template)));
+    let mut text =
+        format!("Max instances must be set to {room} or fewer to set the requested total CPU.\n\nQuota violated:");
+    for (name, asked, allowed) in
+        [("CpuAllocPerProjectRegion", cpu, REGION_CPU_MILLIS), ("MemAllocPerProjectRegion", memory, REGION_MEMORY)]
+    {
+        if asked > allowed {
+            text += &format!("\n{name} requested: {asked} allowed: {allowed}");
+        }
+    }
+    Err(invalid("template.scaling.max_instance_count", &text))
+}
+
 /// `1.0`, `0.5`.
 fn whole(millis: u64) -> String {
     if millis.is_multiple_of(1000) {

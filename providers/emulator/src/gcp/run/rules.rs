@@ -41,6 +41,19 @@ pub(super) struct Rules<'a> {
     pub(super) reserved_env: &'static [&'static str],
 }
 
+/// A connector is of the service's own region. The text is that of one that is not there:
+/// <https://cloud.google.com/run/docs/configuring/vpc-connectors>
+fn connector(key: &Key, template: &Value) -> Result<(), Status> {
+    let name = template["vpcAccess"]["connector"].as_str().unwrap_or_default();
+    let location = name.split_once("/locations/").and_then(|(_, rest)| rest.split_once('/')).map(|(place, _)| place);
+    if location.is_none_or(|location| location == key.location) {
+        return Ok(());
+    }
+    Err(Status::invalid(format!(
+        "VPC connector {name} does not exist, or Cloud Run does not have permission to use it."
+    )))
+}
+
 /// `a.b: text`, as refusals of a value are written.
 pub(super) fn invalid(path: &str, text: &str) -> Status {
     Status::invalid(format!("{path}: {text}")).with_detail(json!({
@@ -98,8 +111,10 @@ impl Rules<'_> {
         if !(1.0..=MAX_TIMEOUT_SECONDS).contains(&seconds) {
             return Err(invalid("template.timeout", "must be between 1 and 3600 seconds."));
         }
+        connector(key, template)?;
         self.scaling(template)?;
-        resources::check("template", template)
+        resources::check("template", template)?;
+        resources::quota(template)
     }
 
     fn scaling(&self, template: &Value) -> Result<(), Status> {

@@ -17,7 +17,7 @@ use crate::{
         iam::{refuse_to_act_as, refuse_to_deploy},
         operations::Operations,
         project::Projects,
-        status::Status,
+        status::{Code, Status},
     },
     router::backend::GRACE,
 };
@@ -25,6 +25,10 @@ use crate::{
 pub(crate) fn handle(store: &Arc<Store>, call: &Call<'_>, verb: &str) -> Result<Value, Status> {
     if call.parameter(1) == "-" {
         return Err(Status::invalid("Invalid location '-'."));
+    }
+    if !is_region(&call.parameter(1)) {
+        let text = format!("Permission denied on 'locations/{}' (or it may not exist).", call.parameter(1));
+        return Err(Status::new(Code::PermissionDenied, text));
     }
     match verb {
         "create" => create(store, call),
@@ -34,6 +38,14 @@ pub(crate) fn handle(store: &Arc<Store>, call: &Call<'_>, verb: &str) -> Result<
         "delete" => delete(store, call),
         _ => Err(unimplemented()),
     }
+}
+
+/// Whether it has the form of a region's name; which there are changes from month to month:
+/// <https://cloud.google.com/run/docs/locations>
+fn is_region(name: &str) -> bool {
+    let parts = name.split_once('-').map(|(area, place)| (area, place.trim_end_matches(|c: char| c.is_ascii_digit())));
+    let word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    parts.is_some_and(|(area, place)| word(area) && word(place)) && name.ends_with(|c: char| c.is_ascii_digit())
 }
 
 impl Call<'_> {

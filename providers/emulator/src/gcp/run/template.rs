@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::resources::SECOND_LEAST;
+use super::resources::{self, SECOND_LEAST};
 use crate::{gcp::validate::duration_seconds, router::Bounds};
 
 const DEFAULT_PORT: u16 = 8080;
@@ -27,9 +27,6 @@ pub(crate) fn fill(spec: &mut Map<String, Value>, project_number: &str) {
     default(template, "timeout", || json!("300s"));
     default(template, "serviceAccount", || json!(format!("{project_number}-compute@developer.gserviceaccount.com")));
     default(template, "scaling", || json!({}));
-    if let Some(Value::Object(scaling)) = template.get_mut("scaling") {
-        default(scaling, "maxInstanceCount", || json!(100));
-    }
     if let Some(Value::Array(containers)) = template.get_mut("containers") {
         let ingress = ingress_index(containers);
         for (index, container) in containers.iter_mut().enumerate() {
@@ -37,6 +34,11 @@ pub(crate) fn fill(spec: &mut Map<String, Value>, project_number: &str) {
                 fill_container(container, Some(index) == ingress);
             }
         }
+    }
+    // What the region's quota has no room for is not taken by default.
+    let most = resources::room(&Value::Object(template.clone())).min(100);
+    if let Some(Value::Object(scaling)) = template.get_mut("scaling") {
+        default(scaling, "maxInstanceCount", || json!(most));
     }
     let whole_cpu = cpu_millis(&Value::Object(template.clone())).is_none_or(|millis| millis >= 1000);
     // https://cloud.google.com/run/docs/about-concurrency#defaults
