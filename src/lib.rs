@@ -5,6 +5,7 @@
 //! | [`cli`] | the command line: arguments, settings, output, exit codes |
 //! | [`ops`] | what the commands do, over any provider |
 //! | [`config`] | carrack.toml: keys, diagnostics, targets |
+//! | [`import`] | a carrack.toml from what is there already |
 //! | [`ci`] | pipelines for a CI, and what lets them in without a key |
 //! | [`image`] | images without a daemon: layers, OCI layout, push, a look at the program |
 //! | [`registry`] | from a target to its provider; the only file that names all clouds |
@@ -19,5 +20,6 @@ pub mod ci;
 pub mod cli;
 pub mod config;
 pub mod image;
+pub mod import;
 pub mod ops;
 pub mod registry;

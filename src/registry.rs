@@ -6,8 +6,8 @@ use std::{
 };
 
 use carrack_core::{
-    Error, ErrorKind, Result, capability::Capabilities, permission::PermissionTable, plan::Deploy, provider::Provider,
-    spec::ProviderId,
+    Error, ErrorKind, Result, adopted::Adopted, capability::Capabilities, observed::ObservedService,
+    permission::PermissionTable, plan::Deploy, provider::Provider, spec::ProviderId,
 };
 use carrack_http::{Client, ClientOptions, Endpoint, TokenCache};
 
@@ -108,6 +108,15 @@ pub fn refusals(provider: &ProviderId, deploy: &Deploy) -> Vec<Error> {
         #[cfg(feature = "gcp")]
         carrack_gcp::ID => carrack_gcp::check_pass_through(deploy),
         _ => Vec::new(),
+    }
+}
+
+/// A live service as a file would have it.
+pub fn adopt(provider: &ProviderId, live: &ObservedService) -> Result<Adopted> {
+    match provider.0.as_str() {
+        #[cfg(feature = "gcp")]
+        carrack_gcp::ID => Ok(carrack_gcp::adopt(live)),
+        _ => Err(unknown(provider)),
     }
 }
 

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     commands::{
-        auth, build, check, ci, completions, deploy, destroy, explain, history, init, logs, permissions, plan, push,
-        rollback, schema, secrets, status, traffic,
+        auth, build, check, ci, completions, deploy, destroy, explain, history, import, init, logs, permissions, plan,
+        push, rollback, schema, secrets, status, traffic,
     },
     error::Failure,
     session::Session,
@@ -115,6 +115,8 @@ enum Command {
     Secrets(secrets::Options),
     /// Show and check the permissions that this needs
     Permissions(permissions::Options),
+    /// Write a carrack.toml from what is there already
+    Import(import::Options),
     /// Write a pipeline that plans and deploys, and what lets it in without a key
     Ci(ci::Options),
     /// Run, stop and look into the local cloud
@@ -189,6 +191,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Destroy(options) => each(session, options, |s, o| Box::pin(destroy::run(s, o))).await,
         Command::Secrets(options) => secrets::run(session, options).await,
         Command::Permissions(options) => permissions::run(session, options).await,
+        Command::Import(options) => import::run(session, options).await,
         Command::Ci(options) => ci::run(session, options),
         #[cfg(all(feature = "local", target_os = "linux"))]
         Command::Emulator(options) => commands::emulator::run(session, options).await,

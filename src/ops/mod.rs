@@ -8,6 +8,7 @@ pub mod destroy;
 pub mod dossier;
 pub mod history;
 pub mod image;
+pub mod import;
 pub mod observe;
 pub mod outdated;
 pub mod permissions;

@@ -34,6 +34,7 @@ fn help() {
       destroy      Remove the service
       secrets      Set, list and read secrets, and let services read them
       permissions  Show and check the permissions that this needs
+      import       Write a carrack.toml from what is there already
       ci           Write a pipeline that plans and deploys, and what lets it in without a key
       emulator     Run, stop and look into the local cloud
       completions  Print a completion script for a shell

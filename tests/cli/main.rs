@@ -17,6 +17,7 @@ mod failures_refused;
 mod faults;
 mod github;
 mod identities;
+mod import;
 mod left_behind;
 mod lifecycle;
 mod logs;

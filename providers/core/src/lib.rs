@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`spec`] | what a service shall be, neutral of any cloud |
 //! | [`fields`] | a spec as a flat map of named fields |
+//! | [`adopted`] | a live service as a file would have it |
 //! | [`json_path`] | where something stands in a cloud's own JSON |
 //! | [`diff`] | what differs between two specs |
 //! | [`ownership`] | which live fields are ours to change: the three-way rule |
@@ -25,6 +26,7 @@
 //! Nothing here does I/O, knows a cloud, or reads the environment.
 #![warn(missing_docs)]
 
+pub mod adopted;
 pub mod capability;
 pub mod cause;
 pub mod diff;

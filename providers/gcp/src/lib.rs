@@ -10,6 +10,7 @@
 //! | `run::unnamed` | what is live and has no key in carrack.toml |
 //! | `run::traffic` | who gets how much of it, target by target |
 //! | `run::pass_through` | fields in Cloud Run's own words, checked offline; `run::passed` writes and removes them, `run::schema` knows their types, `run::verdict` which keys say them |
+//! | `run::adopt` | a live service as a carrack.toml would have it |
 //! | `run::plan` | from observed to steps; pure |
 //! | `run::apply` | one step, sent and waited for |
 //! | `run::revisions` | its revisions, with what deploys recorded on them |
@@ -41,10 +42,11 @@ pub use artifact_registry::default_repository;
 use async_trait::async_trait;
 use carrack_core::{
     Error, Result,
+    adopted::Adopted,
     capability::{Capabilities, ExecutionEnvironment, Feature, Size},
     event::Ctx,
     evidence::Evidence,
-    observed::{Fingerprint, Observed, Revision, ServiceSummary},
+    observed::{Fingerprint, Observed, ObservedService, Revision, ServiceSummary},
     permission::{Held, Need, PermissionTable},
     plan::{Deploy, Intent, Outcome, Plan, Step},
     provider::{BoxStream, Invocation, LogLine, LogQuery, Provider, Registry},
@@ -85,6 +87,11 @@ impl CloudRun {
 /// What is wrong in a deploy's section of Cloud Run's own fields, found without any connection.
 pub fn check_pass_through(deploy: &Deploy) -> Vec<Error> {
     run::pass_through::check(deploy)
+}
+
+/// A live service as a file would have it; pure.
+pub fn adopt(live: &ObservedService) -> Adopted {
+    run::adopt::adopt(live)
 }
 
 /// What Cloud Run documents of itself: <https://cloud.google.com/run/docs/configuring/services/cpu>,

@@ -10,6 +10,7 @@ pub(super) mod destroy;
 pub(super) mod emulator;
 pub(super) mod explain;
 pub(super) mod history;
+pub(super) mod import;
 pub(super) mod init;
 pub(super) mod logs;
 pub(super) mod permissions;

@@ -1,4 +1,5 @@
 //! Services of the Cloud Run Admin API v2.
+pub(crate) mod adopt;
 pub(crate) mod apply;
 mod client;
 mod cloud_sql;

@@ -9,7 +9,7 @@ use super::wire::{RECEIPT, ingress_index};
 
 /// A label by which gcloud finds the revision that it made:
 /// <https://cloud.google.com/sdk/gcloud/reference/run/deploy>.
-const NONCE: &str = "client.knative.dev/nonce";
+pub(super) const NONCE: &str = "client.knative.dev/nonce";
 
 /// What the cloud writes itself, and what a client writes of itself:
 /// <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#Service>.
@@ -177,7 +177,7 @@ pub(super) fn is_zero(value: &Value) -> bool {
 }
 
 /// What the cloud fills in by itself says nothing about anybody's wish.
-fn is_default(key: &str, value: &Value) -> bool {
+pub(super) fn is_default(key: &str, value: &Value) -> bool {
     match key {
         // https://cloud.google.com/run/docs/troubleshooting#launch-stage-validation
         "launchStage" => value == "GA",
