@@ -123,8 +123,9 @@ impl Session {
     /// Lets the last events out, prints the failure, and gives the exit code.
     pub(super) async fn finish(self, result: Result<u8, Failure>, consumer: JoinHandle<()>) -> u8 {
         let place = result.as_ref().err().and_then(|failure| self.place(failure));
-        let Self { cx, ui, report, .. } = self;
-        drop(cx);
+        let Self { cx, ui, report, shared, .. } = self;
+        // Whoever gets tokens holds on to the events too.
+        drop((cx, shared));
         let _ = consumer.await;
         if let (Ok(code), Some(report)) = (&result, report) {
             ui.report(report, *code);

@@ -6,6 +6,7 @@ pub mod deploy;
 pub mod deploy_secrets;
 pub mod destroy;
 pub mod dossier;
+pub mod drift;
 pub mod history;
 pub mod image;
 pub mod import;

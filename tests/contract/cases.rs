@@ -46,6 +46,8 @@ cases![
     a_broken_revision_leaves_evidence_of_its_cause,
     services_are_listed_by_name,
     revisions_are_listed_newest_first,
+    a_revision_tells_its_deploy,
+    rollback_restores_the_spec,
     traffic_sums_to_100,
     traffic_goes_where_it_is_sent,
     traffic_that_cannot_be_is_refused,
@@ -285,6 +287,49 @@ async fn revisions_are_listed_newest_first(backend: &Backend<'_>) -> Result<()> 
     assert_eq!(listed.iter().map(|revision| revision.id.clone()).collect::<Vec<_>>(), made);
     assert_eq!(listed.iter().map(|revision| revision.percent).collect::<Vec<_>>(), [100, 0]);
     assert!(listed.iter().all(|revision| revision.image == backend.images[0]));
+    Ok(())
+}
+
+async fn a_revision_tells_its_deploy(backend: &Backend<'_>) -> Result<()> {
+    let first = backend.deploy(&backend.spec(&[("A", "1")])).await?.revision;
+    backend.deploy(&backend.spec(&[("A", "2")])).await?;
+    let listed = backend.provider.revisions(&backend.cx, &backend.name).await?;
+    let receipts: Vec<_> = listed.iter().map(|revision| revision.deployed().expect("it is trusted")).collect();
+    assert_eq!(receipts.iter().map(|receipt| receipt.previous.clone()).collect::<Vec<_>>(), [first, None]);
+    assert!(receipts.iter().all(|receipt| Some(receipt.digest.as_str()) == backend.images[0].digest()));
+    assert!(receipts.iter().all(|receipt| receipt.owned.contains(&"env.A".to_owned())));
+    let values: Vec<_> = listed.iter().map(|revision| revision.spec.workload.main.env["A"].clone()).collect();
+    assert_eq!(values, ["2", "1"].map(|value| EnvValue::Plain(value.into())));
+    Ok(())
+}
+
+async fn rollback_restores_the_spec(backend: &Backend<'_>) -> Result<()> {
+    backend.deploy(&backend.spec(&[("A", "1"), ("B", "1")])).await?;
+    let before = backend.live().await?;
+    let mut second = backend.spec(&[("A", "2"), ("C", "1")]);
+    second.spec.workload.main.image = Some(backend.images[1].clone());
+    second.spec.scaling.max = Some(5);
+    second.spec.workload.labels = [("team".to_owned(), "a".to_owned())].into();
+    second.tables.push("labels".into());
+    backend.deploy(&second).await?;
+    let changed = backend.live().await?;
+    let revision = backend.provider.revisions(&backend.cx, &backend.name).await?.pop().expect("the first one");
+    let restore = Intent::Restore(Box::new(revision.clone()));
+    let plan = backend.provider.plan(&backend.name, &restore, &backend.observe().await?)?;
+    assert_eq!(paths(&plan), ["env.A", "env.B", "env.C", "image", "scaling.max"]);
+    let report = run(backend.provider, &backend.cx, &plan).await?;
+    let after = backend.live().await?;
+    let mut expected = before.spec.clone();
+    expected.workload.labels.clone_from(&changed.spec.workload.labels);
+    assert_eq!(after.spec, expected, "and what is the service's own stays");
+    assert_eq!(after.traffic.0.into_iter().collect::<Vec<_>>(), [(report.revision.expect("a new one"), 100)]);
+    let receipt = after.receipt.expect("a receipt");
+    assert_eq!((receipt.restored, receipt.previous), (Some(revision.id), changed.latest_ready));
+    assert_eq!(Some(receipt.digest.as_str()), backend.images[0].digest());
+    let env: Vec<_> = receipt.owned.iter().filter(|path| path.starts_with("env.")).collect();
+    assert_eq!(env, ["env.A", "env.B"], "what was owned then is owned again");
+    assert!(backend.provider.plan(&backend.name, &restore, &backend.observe().await?)?.is_noop());
+    assert!(backend.plan(&backend.spec(&[("A", "1"), ("B", "1")])).await?.is_noop());
     Ok(())
 }
 

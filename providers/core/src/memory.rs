@@ -166,6 +166,7 @@ impl Provider for Memory {
             latest_ready: stored.ready.clone(),
             url: stored.url(service),
             readiness: readiness(stored),
+            conditions: BTreeMap::new(),
         });
         Ok(Observed { service: observed, fingerprint: fingerprint(stored) })
     }

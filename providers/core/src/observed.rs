@@ -40,6 +40,9 @@ pub struct ObservedService {
     pub url: Option<String>,
     /// Whether it is as it was last asked to be.
     pub readiness: Readiness,
+    /// The same of its parts, by the cloud's names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub conditions: BTreeMap<String, Readiness>,
 }
 
 impl ObservedService {

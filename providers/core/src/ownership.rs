@@ -118,6 +118,7 @@ mod tests {
             latest_ready: None,
             url: None,
             readiness: Readiness::Ready,
+            conditions: Default::default(),
         }
     }
 

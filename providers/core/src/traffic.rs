@@ -335,6 +335,7 @@ mod tests {
             latest_ready: Some(id(ready)),
             url: None,
             readiness: Readiness::Ready,
+            conditions: Default::default(),
         }
     }
 

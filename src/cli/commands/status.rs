@@ -1,7 +1,11 @@
 use carrack_core::{
+    Error,
     cause::Cause,
-    observed::{ObservedService, Readiness, Revision, ServiceSummary},
+    diff::FieldChange,
+    fields::FieldValue,
+    observed::{Observed, ObservedService, Readiness, Revision, ServiceSummary},
     permission::Task,
+    provider::Provider,
     spec::UNRESOLVED,
 };
 use clap::Args;
@@ -11,14 +15,20 @@ use crate::{
     cli::{
         error::Failure,
         session::{Project, Session, explained},
+        ui::short,
     },
+    config::{ImageSource, Resolved},
     ops::{
         dossier::cause_of,
+        drift::{Drift, drift},
         observe::missing,
         outdated::{Outdated, outdated},
         verify::{Probe, verify},
     },
 };
+
+/// How many revisions are shown that serve nothing.
+const SHOWN: usize = 10;
 
 /// Options of `carrack status`.
 #[derive(Clone, Debug, Args)]
@@ -55,20 +65,23 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         Ok(read) => read,
         Err(error) => return Err(explained(session, &project, provider, Task::Status, error).await.into()),
     };
-    let Some(live) = observed.service else { return Err(missing(provider, name).into()) };
+    let Some(live) = &observed.service else { return Err(missing(provider, name).into()) };
     let probe = match (&live.url, options.probe) {
         (Some(url), true) => verify(cx, provider, url, live.spec.public == Some(true), false).await?,
         _ => None,
     };
     let secrets = live.spec.workload.main.live_secrets();
-    let (cause, old) = tokio::join!(
-        cause_of(cx, provider, name, &live),
-        outdated(cx, provider.secrets(), [(name.as_str(), &secrets)])
-    );
+    let (cause, old) =
+        tokio::join!(cause_of(cx, provider, name, live), outdated(cx, provider.secrets(), [(name.as_str(), &secrets)]));
+    let drifted = drifted(&project, provider, &observed, &revisions);
     let advice: Vec<String> = old.iter().map(|old| advice(old, &project, &session.flags())).collect();
-    session.data(&table(name.as_str(), &live, cause.as_ref(), probe.as_ref(), &advice, &revisions)).await;
+    let mut lines = table(name.as_str(), live, cause.as_ref(), probe.as_ref(), &advice, &revisions);
+    let at = lines.iter().position(String::is_empty).unwrap_or(lines.len());
+    lines.splice(at..at, drift_lines(&drifted));
+    session.data(&lines.join("\n")).await;
     session.report(json!({
         "service": provider.service_ref(name), "url": live.url, "readiness": live.readiness, "traffic": live.traffic,
+        "targets": live.targets, "conditions": live.conditions, "drift": drifted.as_ref().ok(),
         "spec": live.spec, "receipt": live.receipt, "revisions": revisions,
         "probe": probe, "outdated": old,
         "cause": cause.map(|cause| json!({ "code": cause.code, "message": cause.message })),
@@ -83,8 +96,12 @@ fn table(
     probe: Option<&Probe>,
     outdated: &[String],
     revisions: &[Revision],
-) -> String {
+) -> Vec<String> {
     let mut lines = vec![format!("service   {name}"), format!("state     {}", words(&live.readiness))];
+    // The first line has it in all.
+    for (name, readiness) in live.conditions.iter().filter(|(name, state)| *name != "Ready" && !is_ready(state)) {
+        lines.push(format!("          {name} {}", words(readiness)));
+    }
     if let Some(Cause { code, message, .. }) = cause {
         lines.push(format!("cause     {message} [{code}]"));
     }
@@ -96,7 +113,20 @@ fn table(
         "public    {}",
         live.spec.public.map_or_else(|| "unknown".to_owned(), |public| public.to_string())
     ));
-    if let Some(receipt) = &live.receipt {
+    for target in &live.targets {
+        if let Some(tag) = &target.tag {
+            let to = target.revision.as_ref().map_or("latest", |revision| revision.0.as_str());
+            lines.push(format!("tag       {tag} {} ({to})", target.url.as_deref().unwrap_or("without a URL yet")));
+        }
+    }
+    let serving = live.serving();
+    if let Some(serving) = revisions.iter().find(|revision| Some(&revision.id) == serving.as_ref()) {
+        let age = short::age(&serving.created, jiff::Timestamp::now());
+        let age = age.map_or_else(String::new, |age| format!(" for {age}"));
+        lines.push(format!("image     {}, in {}{age}", short::image(&serving.image.0), serving.id.0));
+    }
+    // What another client copied on tells neither when nor who.
+    if let Some(receipt) = revisions.first().and_then(Revision::deployed) {
         lines.push(format!(
             "deployed  {} by {}",
             receipt.at,
@@ -110,8 +140,11 @@ fn table(
     let width = revisions.iter().map(|revision| revision.id.0.len()).max().unwrap_or(0).max("revision".len());
     lines.push(String::new());
     lines.push(format!("{:<width$}  traffic  created               state", "revision"));
-    for revision in revisions {
-        let created = revision.created.get(..19).map_or(String::new(), |time| format!("{time}Z"));
+    let shown =
+        |(index, revision): &(usize, &Revision)| *index < SHOWN || revision.percent > 0 || !revision.tags.is_empty();
+    let (shown, older): (Vec<_>, Vec<_>) = revisions.iter().enumerate().partition(shown);
+    for (_, revision) in shown {
+        let created = short::time(&revision.created);
         lines.push(format!(
             "{:<width$}  {:>6}%  {created:<20}  {}",
             revision.id.0,
@@ -119,7 +152,48 @@ fn table(
             words(&revision.readiness)
         ));
     }
-    lines.join("\n")
+    if !older.is_empty() {
+        lines.push(format!("and {} older ones: `carrack history`", older.len()));
+    }
+    lines
+}
+
+fn drifted(
+    project: &Project,
+    provider: &dyn Provider,
+    observed: &Observed,
+    revisions: &[Revision],
+) -> Result<Drift, Error> {
+    let Resolved { name, deploy, image, .. } = &project.resolved;
+    let image = match image {
+        Some(ImageSource::Ref(image)) => Some(image),
+        _ => None,
+    };
+    drift(provider, name, deploy, image, observed, revisions)
+}
+
+fn drift_lines(drift: &Result<Drift, Error>) -> Vec<String> {
+    let drift = match drift {
+        Ok(drift) => drift,
+        Err(why) => return vec![format!("drift     unknown: {why}")],
+    };
+    let value = |value: &Option<FieldValue>| value.as_ref().map_or_else(|| "not set".to_owned(), FieldValue::to_string);
+    let file = drift.file.iter().map(|change| {
+        format!("drift     {} is {}, and {} in the file", change.path, value(&change.from), value(&change.to))
+    });
+    let others = drift.others.iter().flat_map(|others| {
+        let who = others.who.as_deref().unwrap_or("others");
+        let by = format!("by {who} in {}, after {} of ours", others.revision.0, others.since.0);
+        let told = move |change: &FieldChange| {
+            format!("changed   {} from {} to {}, {by}", change.path, value(&change.from), value(&change.to))
+        };
+        others.fields.iter().map(told).collect::<Vec<_>>()
+    });
+    file.chain(others).collect()
+}
+
+fn is_ready(readiness: &Readiness) -> bool {
+    *readiness == Readiness::Ready
 }
 
 /// What takes a newer version of a secret up.

@@ -35,6 +35,7 @@ pub(super) struct Service {
     pub(super) invoker_iam_disabled: bool,
     pub(super) template: Template,
     pub(super) terminal_condition: Condition,
+    conditions: Vec<Condition>,
     pub(super) latest_created_revision: String,
     pub(super) latest_ready_revision: String,
     pub(super) traffic: Vec<Traffic>,
@@ -307,6 +308,7 @@ pub(super) fn observed(raw: Value) -> Result<ObservedService> {
         latest_ready: revision(&service.latest_ready_revision),
         url: (!service.uri.is_empty()).then(|| service.uri.clone()),
         readiness: service.terminal_condition.readiness(service.reconciling),
+        conditions: service.conditions.iter().map(|one| (one.r#type.clone(), one.readiness(false))).collect(),
         raw,
     })
 }
