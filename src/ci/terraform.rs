@@ -138,7 +138,7 @@ fn binding(setup: &Setup<'_>, account: Account, grant: &Grant, number: usize) ->
         Who::Runtime | Who::Cloud => format!("\"{}\"", numbered(&grant.member)),
     };
     let (kind, place) = match grant.on.kind {
-        ScopeKind::Project | ScopeKind::Service => {
+        ScopeKind::Project | ScopeKind::Service | ScopeKind::Job => {
             ("google_project_iam_member", vec![("project", setup.project.to_owned())])
         }
         ScopeKind::ServiceAccount => {

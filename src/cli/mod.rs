@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     commands::{
-        auth, build, check, ci, completions, deploy, destroy, explain, history, import, init, logs, permissions, plan,
-        push, rollback, schema, secrets, status, traffic,
+        auth, build, check, ci, completions, deploy, destroy, explain, history, import, init, jobs, logs, permissions,
+        plan, push, rollback, schema, secrets, status, traffic,
     },
     error::Failure,
     session::Session,
@@ -111,6 +111,8 @@ enum Command {
     Auth(auth::Options),
     /// Remove the service
     Destroy(destroy::Options),
+    /// Run a job, and see or cancel its executions
+    Jobs(jobs::Options),
     /// Set, list and read secrets, and let services read them
     Secrets(secrets::Options),
     /// Show and check the permissions that this needs
@@ -189,6 +191,7 @@ async fn dispatch(command: Command, session: &mut Session) -> Result<u8, Failure
         Command::Logs(options) => logs::run(session, options).await,
         Command::Auth(options) => auth::run(session, options).await,
         Command::Destroy(options) => each(session, options, |s, o| Box::pin(destroy::run(s, o))).await,
+        Command::Jobs(options) => jobs::run(session, options).await,
         Command::Secrets(options) => secrets::run(session, options).await,
         Command::Permissions(options) => permissions::run(session, options).await,
         Command::Import(options) => import::run(session, options).await,

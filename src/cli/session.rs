@@ -8,6 +8,7 @@ use carrack_core::{
     Error, ErrorKind, Result,
     capability::{check, check_rollout},
     event::Ctx,
+    job::check_job,
     pace::Pace,
     permission::{Subject, Task},
     plan::ResourceRef,
@@ -210,6 +211,21 @@ impl Session {
         self.resolve(loaded, target)
     }
 
+    /// The same, where the file has to be of a job.
+    pub(super) fn job_project(&self) -> Result<Project, Failure> {
+        let project = self.project()?;
+        if project.resolved.job.is_none() {
+            let name = &project.resolved.name;
+            return Err(Error::new(
+                ErrorKind::Usage,
+                format!("`{name}` is a service, and this takes a file with [job]"),
+            )
+            .hint("name the job's own file: `-f FILE`")
+            .into());
+        }
+        Ok(project)
+    }
+
     /// The file for this target, or its neutral part. Sends nothing.
     pub(super) fn resolve(&self, loaded: Loaded, target: Option<String>) -> Result<Project, Failure> {
         let resolved = loaded.resolve(target.as_deref())?;
@@ -229,7 +245,10 @@ impl Session {
         };
         let project = Project { loaded, resolved, target, place };
         let capabilities = capabilities(&project.place.provider)?;
-        let mut refused = check(&capabilities, &project.resolved.deploy.spec);
+        let mut refused = match &project.resolved.job {
+            Some(job) => check_job(&capabilities, &job.spec),
+            None => check(&capabilities, &project.resolved.deploy.spec),
+        };
         refused.extend(refusals(&project.place.provider, &project.resolved.deploy));
         if project.resolved.deploy.rollout.is_some() {
             refused.extend(check_rollout(&capabilities, &project.resolved.name));
@@ -442,6 +461,7 @@ impl Session {
             ways,
             name: project.resolved.name.clone(),
             deploy: project.resolved.deploy.clone(),
+            job: project.resolved.job.clone(),
             image: self.image(project, connection, image)?,
             chosen: false,
             secrets: deploy_secrets::Options { grant: false, flags: self.flags() },
@@ -493,12 +513,13 @@ pub(super) struct Matter {
     push: Option<ImageRef>,
     base: Option<ImageRef>,
     secret: Option<String>,
+    job: bool,
 }
 
 impl Matter {
     /// What the file says of it. Sends nothing.
     pub(super) fn new(project: &Project, secret: Option<String>) -> Result<Self> {
-        let Resolved { name, deploy, image, target } = &project.resolved;
+        let Resolved { name, deploy, job, image, target } = &project.resolved;
         let (mut push, mut base) = (None, None);
         if let Some(ImageSource::Build(config)) = image {
             let repository = match target.as_ref().and_then(|target| target.repository.as_ref()) {
@@ -508,7 +529,7 @@ impl Matter {
             push = Some(ImageRef(repository));
             base = (config.dockerfile.is_none() && config.base != SCRATCH).then(|| ImageRef(config.base.clone()));
         }
-        Ok(Self { name: name.clone(), spec: deploy.spec.clone(), push, base, secret })
+        Ok(Self { name: name.clone(), spec: deploy.spec.clone(), push, base, secret, job: job.is_some() })
     }
 
     pub(super) fn subject(&self) -> Subject<'_> {
@@ -516,6 +537,7 @@ impl Matter {
             push: self.push.as_ref(),
             base: self.base.as_ref(),
             secret: self.secret.as_deref(),
+            job: self.job,
             ..Subject::new(&self.name, &self.spec)
         }
     }

@@ -34,6 +34,7 @@ pub struct Loaded {
     directory: PathBuf,
     root: Node,
     file: File,
+    name: ServiceName,
     unset: BTreeMap<String, Vec<Problem>>,
 }
 
@@ -47,9 +48,11 @@ pub fn load(source: Source, environment: &dyn Fn(&str) -> Option<String>) -> Res
     let file = File::read(&document.root, &mut context);
     let mut problems = document.problems;
     problems.extend(context.problems);
-    match file {
-        Some(file) if problems.is_empty() => {
-            Ok(Loaded { directory: directory(&path), path, text, root: document.root, file, unset: document.unset })
+    let name = file.as_ref().and_then(File::name).cloned();
+    match file.zip(name) {
+        Some((file, name)) if problems.is_empty() => {
+            let (directory, unset) = (directory(&path), document.unset);
+            Ok(Loaded { directory, path, text, root: document.root, file, name, unset })
         }
         _ => Err(located(problems, &path, &text)),
     }
@@ -68,9 +71,14 @@ fn located(mut problems: Vec<Problem>, path: &Path, text: &Arc<str>) -> Diagnost
 }
 
 impl Loaded {
-    /// The service's name.
+    /// The service's name, or the job's.
     pub fn service_name(&self) -> &ServiceName {
-        &self.file.service.value.name.value
+        &self.name
+    }
+
+    /// Whether the file is of a job.
+    pub fn is_job(&self) -> bool {
+        self.file.job.is_some()
     }
 
     /// In the file's order.
@@ -86,7 +94,7 @@ impl Loaded {
             Some(name) => Some((name, self.target(name)?)),
             None => None,
         };
-        Ok(resolve::resolve(&self.file, target, &self.directory))
+        Ok(resolve::resolve(&self.file, &self.name, target, &self.directory))
     }
 
     fn target(&self, name: &str) -> Result<&schema::Target, Diagnostics> {

@@ -34,7 +34,8 @@ pub(crate) fn place(root: &Node, target: Option<&str>, field: Option<&str>) -> S
             return span;
         }
     }
-    target.and_then(|target| find(root, &target)).or_else(|| find(root, &["service", "name"])).unwrap_or(0..0)
+    let named = || find(root, &["service", "name"]).or_else(|| find(root, &["job", "name"]));
+    target.and_then(|target| find(root, &target)).or_else(named).unwrap_or(0..0)
 }
 
 /// The place of a field in a cloud's own section: its key, where it has a value.

@@ -3,12 +3,13 @@
 //! | step | files |
 //! |---|---|
 //! | text to values with places | `document`, `interpolate` |
-//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `settings`, `rollout`, `pass_through` read one value; `rules` hold between keys |
+//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `settings`, `rollout`, `pass_through` read one value; `rules` hold between keys, `job` between a job's and a service's |
 //! | sections to a deploy | `resolve` and `lay` lay a target's overrides over the neutral part |
 //! | what is wrong, and where | `diagnostics`, `suggest`, `locate` |
 mod diagnostics;
 mod document;
 mod interpolate;
+mod job;
 mod lay;
 mod load;
 mod locate;

@@ -5,12 +5,13 @@ use std::{
 };
 
 use carrack_core::{
+    job::JobDeploy,
     plan::Deploy,
     spec::{EnvValue, ImageRef, Probe, ProbeCheck, Probes, ProviderId, ServiceName, ServiceSpec},
 };
 
 use super::{
-    lay,
+    job, lay,
     read::At,
     rollout,
     rules::{DEFAULT_FAILURES, DEFAULT_PERIOD, DEFAULT_TIMEOUT},
@@ -22,10 +23,12 @@ use super::{
 /// What the file says for one target.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// The service's name.
+    /// The service's name, or the job's.
     pub name: ServiceName,
-    /// What a deploy asks for. Its image is set when `[image] ref` is.
+    /// What a deploy asks for. Its image is set when `[image] ref` is. Of a job it holds what jobs and services share.
     pub deploy: Deploy,
+    /// What a deploy asks for, where the file is of a job.
+    pub job: Option<JobDeploy>,
     /// Where the image comes from; `None` when the file does not say.
     pub image: Option<ImageSource>,
     /// Where to; `None` for the neutral part alone.
@@ -118,9 +121,14 @@ pub struct Federation {
 }
 
 /// Lays the target over the neutral part.
-pub(crate) fn resolve(file: &File, target: Option<(&str, &schema::Target)>, directory: &Path) -> Resolved {
+pub(crate) fn resolve(
+    file: &File,
+    name: &ServiceName,
+    target: Option<(&str, &schema::Target)>,
+    directory: &Path,
+) -> Resolved {
     let over = target.map(|(_, target)| target);
-    let image = image(file, over, directory);
+    let image = image(file, name, over, directory);
     let mut spec = neutral(file);
     if let Some(over) = over {
         lay_over(&mut spec, file, over);
@@ -128,9 +136,11 @@ pub(crate) fn resolve(file: &File, target: Option<(&str, &schema::Target)>, dire
     if let Some(ImageSource::Ref(reference)) = &image {
         spec.workload.main.image = Some(reference.clone());
     }
+    let deploy = deploy(spec, file, over);
     Resolved {
-        name: file.service.value.name.value.clone(),
-        deploy: deploy(spec, file, over),
+        name: name.clone(),
+        job: job::deploy(file, over, &deploy),
+        deploy,
         image,
         target: target.map(|(name, target)| Target {
             name: name.to_owned(),
@@ -160,11 +170,7 @@ fn deploy(spec: ServiceSpec, file: &File, over: Option<&schema::Target>) -> Depl
     if file.annotations.is_some() || over.is_some_and(|over| over.annotations.is_some()) {
         tables.push("annotations".to_owned());
     }
-    let exact = over.and_then(|over| over.service.as_ref()).and_then(|service| service.value.exact.as_ref()).or(file
-        .service
-        .value
-        .exact
-        .as_ref());
+    let exact = over.and_then(schema::Target::exact).or(file.exact());
     let mut exact: Vec<String> = exact
         .iter()
         .flat_map(|exact| &exact.value)
@@ -179,13 +185,17 @@ fn deploy(spec: ServiceSpec, file: &File, over: Option<&schema::Target>) -> Depl
 }
 
 fn neutral(file: &File) -> ServiceSpec {
-    let service = &file.service.value;
     let mut spec = ServiceSpec::default();
-    spec.workload.main.command = service.command.as_ref().map(words);
-    spec.workload.main.args = service.args.as_ref().map(words);
-    spec.port = service.port.as_ref().map(|port| port.value.0);
-    spec.public = service.public.as_ref().map(|public| public.value);
-    lay::service(&mut spec, service);
+    if let Some(At { value: service, .. }) = &file.service {
+        spec.workload.main.command = service.command.as_ref().map(words);
+        spec.workload.main.args = service.args.as_ref().map(words);
+        spec.port = service.port.as_ref().map(|port| port.value.0);
+        spec.public = service.public.as_ref().map(|public| public.value);
+        lay::service(&mut spec, service);
+    }
+    if let Some(At { value: job, .. }) = &file.job {
+        job::lay_words(&mut spec, job.command.as_ref(), job.args.as_ref());
+    }
     lay::parts(&mut spec, file.network.as_ref(), file.cloud_sql.as_ref(), file.annotations.as_ref());
     lay_tables(&mut spec, file.env.as_ref(), file.labels.as_ref());
     lay_secrets(&mut spec, file.secrets.as_ref());
@@ -204,6 +214,9 @@ fn lay_over(spec: &mut ServiceSpec, file: &File, over: &schema::Target) {
         lay::service_override(spec, service);
     }
     lay::parts(spec, over.network.as_ref(), over.cloud_sql.as_ref(), over.annotations.as_ref());
+    if let Some(At { value: job, .. }) = &over.job {
+        job::lay_words(spec, job.command.as_ref(), job.args.as_ref());
+    }
     let account = over.service_account.as_ref();
     spec.workload.service_account = account.map(|account| account.value.0.clone());
     // An entry is replaced as a whole: a file of the neutral part may be a variable, or another file, here.
@@ -287,7 +300,7 @@ fn probe(probe: &schema::Probe) -> Option<Probe> {
     })
 }
 
-fn image(file: &File, over: Option<&schema::Target>, directory: &Path) -> Option<ImageSource> {
+fn image(file: &File, service: &ServiceName, over: Option<&schema::Target>, directory: &Path) -> Option<ImageSource> {
     let over = over.and_then(|over| over.image.as_ref());
     let image = file.image.as_ref().map(|image| &image.value);
     let reference = over.and_then(|image| image.value.r#ref.as_ref()).or(image.and_then(|image| image.r#ref.as_ref()));
@@ -295,7 +308,7 @@ fn image(file: &File, over: Option<&schema::Target>, directory: &Path) -> Option
         return Some(ImageSource::Ref(reference.value.clone()));
     }
     let (image, build) = (image?, &image?.build.as_ref()?.value);
-    let default_name = || file.service.value.name.value.to_string();
+    let default_name = || service.to_string();
     let files = build
         .files
         .iter()
@@ -324,11 +337,11 @@ fn image(file: &File, over: Option<&schema::Target>, directory: &Path) -> Option
     }))
 }
 
-fn words(words: &At<Words>) -> Vec<String> {
+pub(super) fn words(words: &At<Words>) -> Vec<String> {
     words.value.iter().map(|word| word.value.clone()).collect()
 }
 
-fn put<S, T>(field: &mut Option<T>, value: Option<S>, convert: impl Fn(S) -> T) {
+pub(super) fn put<S, T>(field: &mut Option<T>, value: Option<S>, convert: impl Fn(S) -> T) {
     if let Some(value) = value {
         *field = Some(convert(value));
     }

@@ -3,6 +3,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     diagnostics::Problem,
+    job,
     numbers::Failures,
     read::{At, Context, Table},
     schema::{Build, File, Image, Probe, Target},
@@ -26,9 +27,9 @@ const LONGEST_START: Duration = Duration::from_secs(240);
 /// `exact` names only sections that stand in the file: an absent one is not managed at all.
 pub(crate) fn file(file: &File, table: &Table<'_>, context: &mut Context) {
     secrets::rules(file, table, context);
+    job::rules(table, context);
     let targets = table.node.get("targets").map_or(&[][..], |entry| entry.node.entries());
-    let exact = file.service.value.exact.as_ref();
-    for name in exact.iter().flat_map(|exact| &exact.value) {
+    for name in file.exact().iter().flat_map(|exact| &exact.value) {
         let key = &name.value.0;
         let stands = table.has(key) || targets.iter().any(|target| target.node.get(key).is_some());
         if !stands {
@@ -36,8 +37,7 @@ pub(crate) fn file(file: &File, table: &Table<'_>, context: &mut Context) {
         }
     }
     for (name, target) in file.targets.iter().flat_map(|targets| &targets.value.map) {
-        let exact = target.value.service.as_ref().and_then(|service| service.value.exact.as_ref());
-        for table_name in exact.iter().flat_map(|exact| &exact.value) {
+        for table_name in target.value.exact().iter().flat_map(|exact| &exact.value) {
             let key = &table_name.value.0;
             let in_target = targets.iter().any(|other| other.key == *name && other.node.get(key).is_some());
             if !table.has(key) && !in_target {

@@ -21,8 +21,10 @@ use super::{
 section! {
     /// The whole file.
     File checked_by rules::file {
-        /// What runs.
-        service: required Service,
+        /// What runs, and answers requests.
+        service: optional Service,
+        /// What runs to its end, in place of a service.
+        job: optional Job,
         /// What it runs: `ref`, or `name` and a build.
         image: optional Image,
         /// Environment variables of the service.
@@ -90,6 +92,70 @@ section! {
         execution_environment: optional SomeText,
         /// Sections whose other live entries are removed: `env`, `secrets`, `labels`, `annotations`.
         exact: optional Vec<At<KeyedTable>>,
+    }
+}
+
+section! {
+    /// `[job]`
+    Job {
+        /// The job's name: 1 to 49 of a-z, 0-9 and `-`, with a letter first and no `-` at the end.
+        name: required ServiceName,
+        /// How many times it is done in one execution. A task finds its index, from 0, in CLOUD_RUN_TASK_INDEX.
+        tasks: optional Count,
+        /// How many tasks run at the same time, at the most; 0 is as many as there can be.
+        parallelism: optional Count,
+        /// How often a task that failed is tried again.
+        retries: optional Count,
+        /// How long one attempt at a task may take.
+        timeout: optional Duration,
+        /// Replaces the image's entrypoint.
+        command: optional Words,
+        /// Replaces the image's arguments.
+        args: optional Words,
+        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`.
+        exact: optional Vec<At<KeyedTable>>,
+    }
+}
+
+section! {
+    /// `[targets.NAME.job]`: as `[job]`, without its name.
+    JobOverride {
+        /// How many times it is done in one execution.
+        tasks: optional Count,
+        /// How many tasks run at the same time, at the most; 0 is as many as there can be.
+        parallelism: optional Count,
+        /// How often a task that failed is tried again.
+        retries: optional Count,
+        /// How long one attempt at a task may take.
+        timeout: optional Duration,
+        /// Replaces the image's entrypoint.
+        command: optional Words,
+        /// Replaces the image's arguments.
+        args: optional Words,
+        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`.
+        exact: optional Vec<At<KeyedTable>>,
+    }
+}
+
+impl File {
+    /// The name of what runs; there is one in every file without errors.
+    pub(crate) fn name(&self) -> Option<&ServiceName> {
+        let service = self.service.as_ref().map(|service| &service.value.name);
+        service.or(self.job.as_ref().map(|job| &job.value.name)).map(|name| &name.value)
+    }
+
+    /// The sections that it makes authoritative.
+    pub(crate) fn exact(&self) -> Option<&At<Vec<At<KeyedTable>>>> {
+        let service = self.service.as_ref().and_then(|service| service.value.exact.as_ref());
+        service.or(self.job.as_ref().and_then(|job| job.value.exact.as_ref()))
+    }
+}
+
+impl Target {
+    /// The same, of one target.
+    pub(crate) fn exact(&self) -> Option<&At<Vec<At<KeyedTable>>>> {
+        let service = self.service.as_ref().and_then(|service| service.value.exact.as_ref());
+        service.or(self.job.as_ref().and_then(|job| job.value.exact.as_ref()))
     }
 }
 
@@ -282,6 +348,8 @@ section! {
         federation: optional Federation,
         /// Overrides keys of [service].
         service: optional ServiceOverride,
+        /// Overrides keys of [job].
+        job: optional JobOverride,
         /// Overrides [image].
         image: optional ImageOverride,
         /// Adds to [env] and overrides its entries.
@@ -325,7 +393,8 @@ pub fn json_schema() -> Json {
     if let Some(object) = schema.as_object_mut() {
         object.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
         object.insert("title".to_owned(), json!("carrack.toml"));
-        object.insert("description".to_owned(), json!("What a service is, and where it runs."));
+        object.insert("description".to_owned(), json!("What a service or a job is, and where it runs."));
+        object.insert("oneOf".to_owned(), json!([{ "required": ["service"] }, { "required": ["job"] }]));
     }
     schema
 }

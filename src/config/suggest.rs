@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 use super::{
     diagnostics::Problem,
     document::Entry,
+    job,
     read::{Read, section_name},
     schema::File,
 };
@@ -11,6 +12,9 @@ use super::{
 /// Reports a key that its section does not have: the section it belongs to, the nearest key, or what there is.
 pub(crate) fn unknown_key(entry: &Entry, known: &[&str], path: &[String]) -> Problem {
     let problem = Problem::new(&entry.key_span, format!("unknown key `{}`", entry.key));
+    if let Some(instead) = job::instead(&entry.key, path) {
+        return problem.label(instead);
+    }
     if let Some(place) = belongs_to(&entry.key, path) {
         return problem.label(place);
     }
@@ -127,7 +131,7 @@ mod tests {
         for (key, path, expected) in [
             ("memory", &["service"][..], "belongs to [resources]"),
             ("port", &[], "belongs to [service]"),
-            ("name", &[], "belongs to [image] or [service]"),
+            ("name", &[], "belongs to [image] or [job] or [service]"),
             ("env", &["service"], &format!("{own} [env]")),
             ("base", &["image"], "belongs to [image.build]"),
             ("build", &["service"], &format!("{own} [image.build]")),

@@ -2,6 +2,7 @@
 mod broken_files;
 mod contradictions;
 mod hostile;
+mod jobs;
 mod merge;
 mod pass_through;
 mod places;

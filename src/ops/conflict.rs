@@ -7,6 +7,7 @@ use carrack_core::{
     capability::Capabilities,
     event::{Ctx, Event, EventSink},
     evidence::Evidence,
+    job::Jobs,
     memory::Memory,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     permission::{Held, Need, PermissionTable},
@@ -94,6 +95,9 @@ impl Provider for Contested {
     fn secrets(&self) -> &dyn SecretStore {
         self.memory.secrets()
     }
+    fn jobs(&self) -> &dyn Jobs {
+        self.memory.jobs()
+    }
     fn permissions(&self) -> &dyn PermissionTable {
         self.memory.permissions()
     }
@@ -138,6 +142,7 @@ async fn contested(theirs: Vec<plan::Deploy>) -> (Result<super::Report>, Contest
         ways: &way,
         name: name(),
         deploy: ours,
+        job: None,
         image: Image::Keep,
         chosen: false,
         secrets: Options::default(),

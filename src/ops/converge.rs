@@ -3,12 +3,12 @@ use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event},
     observed::{Observed, Readiness},
-    plan::{Plan, ResourceRef, Step},
+    plan::{Intent, Plan, ResourceRef, Step},
     provider::Provider,
     run::{RunReport, run},
 };
 
-use super::observe::settled;
+use super::{jobs, observe::settled};
 
 /// How often it is met by looking and planning again.
 const ROUNDS: usize = 3;
@@ -89,6 +89,9 @@ pub(super) async fn converge(cx: &Ctx, provider: &dyn Provider, mut plan: Plan) 
 }
 
 async fn look(cx: &Ctx, provider: &dyn Provider, plan: &Plan) -> Result<(Observed, Plan)> {
+    if let Intent::Job(intent) = &plan.intent {
+        return Box::pin(jobs::again(cx, provider, plan, intent)).await;
+    }
     let observed = settled(cx, provider, &plan.target.name).await?;
     let fresh = provider.plan(&plan.target.name, &plan.intent, &observed)?;
     Ok((observed, fresh))

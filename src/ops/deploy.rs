@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use carrack_core::{
     Error, ErrorKind, Result,
     event::{Ctx, Event},
+    job::{JobDeploy, ObservedJob},
     observed::{Observed, ObservedService, Readiness},
     permission::{Subject, Task},
     plan::{Deploy, Intent, NewTraffic, Plan, ResourceRef},
@@ -19,7 +20,7 @@ use super::{
     deploy_secrets::{self, Grant},
     dossier::{explained, explained_later},
     image::{Images, LocalImage, built_once, pinned, pushed_once},
-    permissions, rollout,
+    jobs, permissions, rollout,
     traffic::{open_choice, who_serves},
     verify,
 };
@@ -56,6 +57,8 @@ pub struct Request<'a> {
     pub name: ServiceName,
     /// What the file says.
     pub deploy: Deploy,
+    /// The same, where the file is of a job.
+    pub job: Option<JobDeploy>,
     /// Where the image comes from.
     pub image: Image,
     /// Whether it was said what becomes of the traffic.
@@ -71,6 +74,8 @@ pub struct Prepared {
     pub plan: Plan,
     /// What was seen.
     pub observed: Observed,
+    /// The same, of a job.
+    pub job: Option<ObservedJob>,
     /// An image that the registry may lack.
     pub local: Option<LocalImage>,
     /// What the service shall be able to read.
@@ -83,7 +88,11 @@ pub struct Prepared {
 
 /// Builds the image and looks at the service, side by side, and plans.
 pub async fn prepare(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
-    match look(cx, request).await {
+    let looked = match &request.job {
+        Some(job) => Box::pin(jobs::look(cx, request, job)).await,
+        None => Box::pin(look(cx, request)).await,
+    };
+    match looked {
         Err(error) => {
             let mut spec = request.deploy.spec.clone();
             let push = match &request.image {
@@ -94,25 +103,29 @@ pub async fn prepare(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
                 }
                 Image::Keep => None,
             };
-            let subject = Subject { push: push.as_ref(), ..Subject::new(&request.name, &spec) };
+            let job = request.job.is_some();
+            let subject = Subject { push: push.as_ref(), job, ..Subject::new(&request.name, &spec) };
             Err(permissions::explained(cx, request.provider, Task::Plan, &subject, error).await)
         }
         prepared => prepared,
     }
 }
 
-async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
-    let Request { provider, ways, name, .. } = request;
-    let image = async {
-        match &request.image {
-            Image::Keep => Ok((None, None)),
-            Image::Ref(image) => Ok((Some(pinned(cx, *ways, image).await?), None)),
-            Image::Build { recipe, layout, repository, images } => {
-                let local = built_once(cx, *ways, (recipe, layout), repository, images).await?;
-                Ok::<_, Error>((Some(local.reference()), Some(local)))
-            }
+/// The image by its digest, and the one that the registry may lack.
+pub(super) async fn found_image(cx: &Ctx, request: &Request<'_>) -> Result<(Option<ImageRef>, Option<LocalImage>)> {
+    match &request.image {
+        Image::Keep => Ok((None, None)),
+        Image::Ref(image) => Ok((Some(pinned(cx, request.ways, image).await?), None)),
+        Image::Build { recipe, layout, repository, images } => {
+            let local = built_once(cx, request.ways, (recipe, layout), repository, images).await?;
+            Ok((Some(local.reference()), Some(local)))
         }
-    };
+    }
+}
+
+async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
+    let Request { provider, name, .. } = request;
+    let image = found_image(cx, request);
     let mut deploy = request.deploy.clone();
     let observed = deploy_secrets::observed(cx, *provider, name, &mut deploy.spec, &request.secrets);
     let ((image, local), (observed, grants)) = tokio::try_join!(image, observed)?;
@@ -134,7 +147,7 @@ async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
     // A tag is a choice too.
     let chosen = request.chosen || request.deploy.tag.is_some();
     let open = open_choice(&plan, &observed).filter(|_| !chosen);
-    Ok(Prepared { plan, observed, local, grants, open, flags: request.secrets.flags.clone() })
+    Ok(Prepared { plan, observed, job: None, local, grants, open, flags: request.secrets.flags.clone() })
 }
 
 /// The whole way, from the file to a service that answers.
@@ -151,6 +164,10 @@ pub async fn deploy(cx: &Ctx, request: &Request<'_>) -> Result<Report> {
 
 /// Does what was prepared. A plan that is empty sends nothing.
 pub async fn apply(cx: &Ctx, provider: &dyn Provider, ways: &dyn Ways, prepared: Prepared) -> Result<Report> {
+    if let Intent::Job(_) = &prepared.plan.intent {
+        // Boxed, as every part of this is that is not always needed: together they are more than a small stack holds.
+        return Box::pin(jobs::apply(cx, provider, ways, prepared)).await;
+    }
     if let Intent::Deploy(deploy) = &prepared.plan.intent
         && let (Some(rollout), NewTraffic::None) = (deploy.rollout.clone(), deploy.traffic)
     {
@@ -324,11 +341,11 @@ fn takes_all(plan: &Plan) -> bool {
     matches!(&plan.intent, Intent::Deploy(deploy) if deploy.traffic == NewTraffic::All)
 }
 
-fn changes_image(plan: &Plan, local: &LocalImage) -> bool {
+pub(super) fn changes_image(plan: &Plan, local: &LocalImage) -> bool {
     let reference = local.reference().0;
     plan.steps.iter().flat_map(|step| &step.changes).any(|change| {
         change.path == "image" && change.to.as_ref().is_some_and(|to| to.to_string() == reference)
-            || change.path == "revision"
+            || matches!(change.path.as_str(), "revision" | "job")
     })
 }
 
@@ -336,7 +353,7 @@ fn image_of(plan: &Plan, observed: &Observed) -> Option<String> {
     let asked = match &plan.intent {
         Intent::Deploy(deploy) => deploy.spec.workload.main.image.as_ref(),
         Intent::Restore(revision) => Some(&revision.image),
-        Intent::Traffic(_) | Intent::Destroy => None,
+        Intent::Traffic(_) | Intent::Destroy | Intent::Job(_) => None,
     };
     let live = || observed.service.as_ref()?.spec.workload.main.image.as_ref();
     asked.or_else(live)?.digest().map(str::to_owned)
@@ -352,7 +369,7 @@ pub(super) fn opens(plan: &Plan, observed: &Observed) -> bool {
 pub(super) fn is_public(plan: &Plan, observed: &Observed) -> bool {
     let asked = match &plan.intent {
         Intent::Deploy(deploy) => deploy.spec.public,
-        Intent::Traffic(_) | Intent::Restore(_) | Intent::Destroy => None,
+        Intent::Traffic(_) | Intent::Restore(_) | Intent::Destroy | Intent::Job(_) => None,
     };
     asked.or_else(|| observed.service.as_ref()?.spec.public).unwrap_or(false)
 }

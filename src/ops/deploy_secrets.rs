@@ -10,7 +10,7 @@ use carrack_core::{
     observed::Observed,
     provider::Provider,
     secret::{LATEST, Reader, SecretStore, SecretVersion, VersionState},
-    spec::{SecretRef, ServiceName, ServiceSpec, UNRESOLVED},
+    spec::{SecretRef, ServiceName, ServiceSpec, UNRESOLVED, WorkloadSpec},
 };
 use futures_util::future::{join, try_join_all};
 
@@ -37,13 +37,26 @@ pub(super) async fn observed(
     spec: &mut ServiceSpec,
     options: &Options,
 ) -> Result<(Observed, Vec<Grant>)> {
+    let account = |observed: &Observed| observed.service.as_ref()?.spec.workload.service_account.clone();
+    checked(cx, provider, &mut spec.workload, options, settled(cx, provider, name), account).await
+}
+
+/// The same, of whatever `look` looks at; `account` is the one that it runs as.
+pub(super) async fn checked<T>(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    workload: &mut WorkloadSpec,
+    options: &Options,
+    look: impl Future<Output = Result<T>>,
+    account: impl Fn(&T) -> Option<String>,
+) -> Result<(T, Vec<Grant>)> {
     let wanted: Vec<(FieldPath, SecretRef)> =
-        spec.workload.main.secrets().map(|(path, secret)| (path, secret.clone())).collect();
+        workload.main.secrets().map(|(path, secret)| (path, secret.clone())).collect();
     if wanted.is_empty() {
-        return Ok((settled(cx, provider, name).await?, Vec::new()));
+        return Ok((look.await?, Vec::new()));
     }
     let store = provider.secrets();
-    let named = spec.workload.service_account.clone();
+    let named = workload.service_account.clone();
     let early = async {
         match &named {
             Some(account) => Ok::<_, Error>(Some(readers(cx, store, &wanted, Some(account)).await?)),
@@ -54,13 +67,10 @@ pub(super) async fn observed(
         let (versions, early) = join(versions(cx, store, &wanted), early).await;
         Ok((versions?, early?))
     };
-    let (observed, (versions, early)) = tokio::try_join!(settled(cx, provider, name), secrets)?;
+    let (observed, (versions, early)) = tokio::try_join!(look, secrets)?;
     let readers = match early {
         Some(readers) => readers,
-        None => {
-            let live = observed.service.as_ref().and_then(|live| live.spec.workload.service_account.as_deref());
-            readers(cx, store, &wanted, live).await?
-        }
+        None => readers(cx, store, &wanted, account(&observed).as_deref()).await?,
     };
     let mut check = Check { cx, store, options, problems: Vec::new(), grants: Vec::new() };
     for (path, secret) in &wanted {
@@ -68,7 +78,7 @@ pub(super) async fn observed(
     }
     check.readers(&wanted, &readers);
     let grants = check.told()?;
-    for (_, secret) in spec.workload.main.secrets_mut() {
+    for (_, secret) in workload.main.secrets_mut() {
         if let Some(Answer::Version(version)) = versions.get(secret).filter(|_| secret.version != LATEST) {
             secret.version.clone_from(&version.id);
         }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::image::{Ways, exposed_ports};
 
 /// How many lines of a failed container are shown.
-const LAST_LINES: usize = 10;
+pub(super) const LAST_LINES: usize = 10;
 
 /// How long the evidence is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,6 +10,8 @@ pub mod drift;
 pub mod history;
 pub mod image;
 pub mod import;
+pub mod job_runs;
+pub mod jobs;
 pub mod observe;
 pub mod outdated;
 pub mod permissions;

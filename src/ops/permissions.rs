@@ -5,11 +5,12 @@ use carrack_core::{
     Error, ErrorKind, Result,
     cause::{Cause, Code, Fix, FixStep},
     event::Ctx,
-    observed::{Observed, ObservedService},
+    job::{JobIntent, as_service},
+    observed::Observed,
     permission::{Answer, Held, Members, Need, ScopeKind, Subject, Task, Who, together},
     plan::{Intent, Plan, Verb},
     provider::Provider,
-    spec::{ImageRef, ServiceSpec},
+    spec::{ImageRef, ServiceSpec, WorkloadSpec},
 };
 use tokio::time::Instant;
 
@@ -24,8 +25,14 @@ pub fn needs(provider: &dyn Provider, tasks: &[Task], subject: &Subject<'_>) -> 
 /// Asks the cloud whether everything that `tasks` need is allowed. The account and the image that the file does not
 /// name are those of the live service, when that may be read.
 pub async fn check(cx: &Ctx, provider: &dyn Provider, tasks: &[Task], subject: &Subject<'_>) -> Result<Vec<Held>> {
-    let live = match provider.observe(cx, subject.service).await {
-        Ok(observed) => observed.service,
+    let live = async {
+        Ok::<_, Error>(match subject.job {
+            true => provider.jobs().observe(cx, subject.service).await?.job.map(|live| live.spec.workload),
+            false => provider.observe(cx, subject.service).await?.service.map(|live| live.spec.workload),
+        })
+    };
+    let live = match live.await {
+        Ok(live) => live,
         Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound) => None,
         Err(error) => return Err(error),
     };
@@ -40,10 +47,10 @@ pub fn missing(held: &[Held]) -> Vec<&Need> {
 }
 
 /// With the account and the image of the live service where the file names none.
-fn filled(spec: &ServiceSpec, live: Option<&ObservedService>) -> ServiceSpec {
+fn filled(spec: &ServiceSpec, live: Option<&WorkloadSpec>) -> ServiceSpec {
     let mut spec = spec.clone();
-    if let Some(live) = live {
-        let (ours, theirs) = (&mut spec.workload, &live.spec.workload);
+    if let Some(theirs) = live {
+        let ours = &mut spec.workload;
         ours.service_account = ours.service_account.take().or_else(|| theirs.service_account.clone());
         ours.main.image = ours.main.image.take().or_else(|| theirs.main.image.clone());
     }
@@ -60,22 +67,19 @@ struct About<'a> {
 }
 
 impl<'a> About<'a> {
-    fn new(plan: &'a Plan, observed: Option<&Observed>, push: Option<&'a ImageRef>) -> Self {
+    fn new(plan: &'a Plan, live: Option<&WorkloadSpec>, push: Option<&'a ImageRef>) -> Self {
+        let created = plan.steps.iter().any(|step| step.verb == Verb::Create);
+        let deploys = if created { Task::First } else { Task::Change };
         let (task, spec) = match &plan.intent {
-            Intent::Destroy => (Task::Destroy, ServiceSpec::default()),
+            Intent::Destroy | Intent::Job(JobIntent::Destroy) => (Task::Destroy, ServiceSpec::default()),
             Intent::Restore(revision) => (Task::Rollback, revision.spec.clone()),
             Intent::Traffic(_) => (Task::Traffic, ServiceSpec::default()),
             // Without a template nobody acts as the service's account.
             Intent::Deploy(_) if plan.steps.iter().all(|step| step.verb == Verb::Route) => {
                 (Task::Traffic, ServiceSpec::default())
             }
-            Intent::Deploy(deploy) => {
-                let created = plan.steps.iter().any(|step| step.verb == Verb::Create);
-                (
-                    if created { Task::First } else { Task::Change },
-                    filled(&deploy.spec, observed.and_then(|observed| observed.service.as_ref())),
-                )
-            }
+            Intent::Deploy(deploy) => (deploys, filled(&deploy.spec, live)),
+            Intent::Job(JobIntent::Deploy(deploy)) => (deploys, filled(&as_service(&deploy.spec), live)),
         };
         let mut changes = plan.steps.iter().flat_map(|step| &step.changes);
         let changes_access = changes.any(|change| change.path == "service.public");
@@ -83,7 +87,8 @@ impl<'a> About<'a> {
     }
     fn subject(&self) -> Subject<'_> {
         let changes_access = Some(self.changes_access);
-        Subject { push: self.push, changes_access, ..Subject::new(&self.plan.target.name, &self.spec) }
+        let job = matches!(self.plan.intent, Intent::Job(_));
+        Subject { push: self.push, changes_access, job, ..Subject::new(&self.plan.target.name, &self.spec) }
     }
 }
 
@@ -96,7 +101,22 @@ pub(super) async fn require<'a>(
     observed: impl Into<Option<&'a Observed>>,
     push: Option<&'a ImageRef>,
 ) -> Result<()> {
-    let (about, table) = (About::new(plan, observed.into(), push), provider.permissions());
+    require_of(cx, provider, plan, observed.into().and_then(workload), push).await
+}
+
+fn workload(observed: &Observed) -> Option<&WorkloadSpec> {
+    observed.service.as_ref().map(|live| &live.spec.workload)
+}
+
+/// The same, of whatever is live.
+pub(super) async fn require_of(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    plan: &Plan,
+    live: Option<&WorkloadSpec>,
+    push: Option<&ImageRef>,
+) -> Result<()> {
+    let (about, table) = (About::new(plan, live, push), provider.permissions());
     let subject = about.subject();
     // Whether there is a repository is known to the push.
     let at_times: Vec<Need> =
@@ -225,6 +245,18 @@ pub(super) async fn explained_step(
     push: Option<&ImageRef>,
     error: Error,
 ) -> Error {
-    let about = About::new(plan, Some(observed), push);
+    explained_step_of(cx, provider, plan, workload(observed), push, error).await
+}
+
+/// The same, of whatever is live.
+pub(super) async fn explained_step_of(
+    cx: &Ctx,
+    provider: &dyn Provider,
+    plan: &Plan,
+    live: Option<&WorkloadSpec>,
+    push: Option<&ImageRef>,
+    error: Error,
+) -> Error {
+    let about = About::new(plan, live, push);
     explained(cx, provider, about.task, &about.subject(), error).await
 }

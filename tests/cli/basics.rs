@@ -32,6 +32,7 @@ fn help() {
       logs         Print the service's log lines
       auth         Show whose credentials are used
       destroy      Remove the service
+      jobs         Run a job, and see or cancel its executions
       secrets      Set, list and read secrets, and let services read them
       permissions  Show and check the permissions that this needs
       import       Write a carrack.toml from what is there already
@@ -130,8 +131,8 @@ fn explain() {
     assert_snapshot!(snapshot(carrack(dir.path()).args(["explain", "50"]), &[]), @"
     exit 0
     --- stdout
-    50: deployed, but the new revision does not serve
-    A revision that does not start gets no traffic: the earlier one goes on serving. The message has the last log lines; mend it and deploy again.
+    50: deployed, but the new revision does not serve; or a job failed
+    A revision that does not start gets no traffic: the earlier one goes on serving. The message has the last log lines; mend it and deploy again. Of a job's tasks `carrack jobs tasks EXECUTION` shows how they ended.
     ");
     assert_snapshot!(snapshot(carrack(dir.path()).args(["explain", "99"]), &[]), @"
     exit 30

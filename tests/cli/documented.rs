@@ -189,6 +189,26 @@ fn the_page_on_permissions() {
 }
 
 #[test]
+fn the_page_on_jobs() {
+    let cloud = LocalCloud::start();
+    let folder = cloud.dir().join("nightly");
+    fs::create_dir_all(&folder).unwrap();
+    fs::copy(app(), folder.join("app")).unwrap();
+    fs::write(folder.join("carrack.toml"), toml_block("docs/jobs.md")).unwrap();
+    let lines = commands("docs/jobs.md");
+    assert!(lines.len() > 8);
+    for line in &lines {
+        let output = ok(run(&cloud, line, &folder));
+        if line.contains("permissions show") {
+            assert!(stdout(&output).contains("run.jobs.runWithOverrides"), "{}", stdout(&output));
+        }
+        if line == "carrack jobs run --local" {
+            assert!(stdout(&output).contains("[2] task 2 is done"), "{}", stdout(&output));
+        }
+    }
+}
+
+#[test]
 fn the_hello_example_answers_with_service_and_revision() {
     let cloud = LocalCloud::start();
     let deploy = || {

@@ -18,6 +18,7 @@ mod faults;
 mod github;
 mod identities;
 mod import;
+mod jobs;
 mod left_behind;
 mod lifecycle;
 mod logs;

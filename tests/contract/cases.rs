@@ -13,6 +13,8 @@ use carrack_core::{
 };
 use futures_util::TryStreamExt;
 
+use crate::jobs::*;
+
 /// A provider, and two images that it can run.
 pub(crate) struct Backend<'a> {
     pub(crate) provider: &'a dyn Provider,
@@ -67,6 +69,16 @@ cases![
     a_versions_state_decides_who_reads,
     a_stale_version_is_a_conflict,
     a_grant_is_made_once_and_read_back,
+    a_missing_job_is_no_error,
+    a_first_job_without_an_image_is_refused,
+    a_job_is_as_the_file_says_and_a_second_plan_is_empty,
+    a_jobs_entry_goes_with_the_file_and_what_is_unnamed_stays,
+    a_stale_plan_of_a_job_is_a_conflict,
+    a_run_is_told_task_by_task,
+    a_task_that_fails_leaves_its_exit_code_and_evidence,
+    an_execution_that_ended_is_not_cancelled,
+    the_log_of_a_job_is_of_one_execution_and_one_task,
+    a_job_is_removed,
 ];
 
 impl Backend<'_> {

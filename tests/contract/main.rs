@@ -4,6 +4,7 @@ mod support;
 
 mod cases;
 mod faults;
+mod jobs;
 
 use std::sync::Arc;
 

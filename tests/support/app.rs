@@ -2,6 +2,9 @@
 //! `EXIT=N` ends with N at once, `EAT=MIB` first takes so much memory; `LISTEN` and `LISTEN_PORT` are the address to
 //! listen on, which `QUIET` leaves unsaid; `STATUS` and `SAY` are what it answers, and `BAD` is a path with a 500. `READ` is a file to answer with
 //! instead, `BYTES` one whose bytes are answered in hexadecimal digits, `ASK` the address of a neighbour, whose answer goes before.
+//!
+//! As a job's task it says which one it is, works for `WORK` seconds, and fails at its first `FAIL` attempts; with `EXIT`
+//! it ends with that, or only the task of the index `BAD` does.
 use std::{
     env,
     io::{Read, Write},
@@ -10,6 +13,9 @@ use std::{
 
 fn main() {
     let var = |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
+    if let Ok(index) = env::var("CLOUD_RUN_TASK_INDEX") {
+        return task(&index);
+    }
     if let Ok(code) = env::var("EXIT") {
         eprintln!("reading the configuration");
         eprintln!("fatal: no database at db.example:5432");
@@ -59,6 +65,28 @@ fn main() {
             }
         });
     }
+}
+
+fn task(index: &str) {
+    let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+    let (count, attempt) = (number("CLOUD_RUN_TASK_COUNT"), number("CLOUD_RUN_TASK_ATTEMPT"));
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let said = env::var("SAY").unwrap_or_else(|_| "hello".to_owned());
+    println!("{said} from task {index} of {count}, attempt {attempt}, arguments {arguments:?}");
+    for second in 0..number("WORK") {
+        println!("working since {second} s");
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    if attempt < number("FAIL") {
+        eprintln!("error: not this time");
+        std::process::exit(1);
+    }
+    let bad = env::var("BAD").map_or(true, |bad| bad == index);
+    if let (true, Ok(code)) = (bad, env::var("EXIT")) {
+        eprintln!("fatal: no database at db.example:5432");
+        std::process::exit(code.parse().unwrap_or(1));
+    }
+    println!("task {index} is done");
 }
 
 fn answer() -> String {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, ErrorKind,
+    job::JobLimits,
     rollout::TAG,
     spec::{Ingress, Mebibytes, MilliCpu, ProbeCheck, ServiceName, ServiceSpec},
 };
@@ -45,6 +46,8 @@ pub struct Capabilities {
     pub execution_environments: Vec<ExecutionEnvironment>,
     /// Characters of a description, at the most.
     pub longest_description: usize,
+    /// What a job can be; `None` = there are no jobs.
+    pub jobs: Option<JobLimits>,
 }
 
 /// What a cloud may have or not.
@@ -151,7 +154,7 @@ pub fn check_rollout(capabilities: &Capabilities, name: &ServiceName) -> Option<
     })
 }
 
-fn check_size(capabilities: &Capabilities, spec: &ServiceSpec) -> Option<Error> {
+pub(crate) fn check_size(capabilities: &Capabilities, spec: &ServiceSpec) -> Option<Error> {
     let sizes = &capabilities.sizes;
     let (cpu, memory) = (spec.workload.main.cpu, spec.workload.main.memory);
     if let Some(cpu) = cpu

@@ -37,6 +37,10 @@ pub enum Code {
     OutOfMemory,
     /// The program ended before it served.
     ExitAtStart,
+    /// An attempt at a job's task took longer than it may.
+    TaskTimeout,
+    /// The program of a job's task did not end well.
+    TaskFailed,
     /// It listens on the container's own loopback address.
     LoopbackOnly,
     /// It listens on another port than the one that requests go to.
@@ -49,7 +53,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the order in which the rules are tried.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::ImageNotFound,
         Self::ImageNotReadable,
         Self::SecretMissing,
@@ -65,6 +69,8 @@ impl Code {
         Self::WrongArchitecture,
         Self::OutOfMemory,
         Self::ExitAtStart,
+        Self::TaskTimeout,
+        Self::TaskFailed,
         Self::LoopbackOnly,
         Self::WrongPort,
         Self::StartupProbe,
@@ -89,6 +95,8 @@ impl Code {
             Self::WrongArchitecture => "wrong-architecture",
             Self::OutOfMemory => "out-of-memory",
             Self::ExitAtStart => "exit-at-start",
+            Self::TaskTimeout => "task-timeout",
+            Self::TaskFailed => "task-failed",
             Self::LoopbackOnly => "loopback-only",
             Self::WrongPort => "wrong-port",
             Self::StartupProbe => "startup-probe",
@@ -114,6 +122,8 @@ impl Code {
             Self::WrongArchitecture => "the image, or the program in it, is for another machine",
             Self::OutOfMemory => "the container used more memory than its limit",
             Self::ExitAtStart => "the program ended before it served",
+            Self::TaskTimeout => "an attempt at a job's task took longer than its timeout",
+            Self::TaskFailed => "the program of a job's task did not end with exit code 0",
             Self::LoopbackOnly => "the program listens on the container's loopback address alone",
             Self::WrongPort => "the program listens on another port than the one that requests go to",
             Self::StartupProbe => "the startup probe does not pass",
@@ -168,6 +178,12 @@ impl Code {
             }
             Self::ExitAtStart => {
                 "The program ended by itself, with the exit code that is shown: its last lines say why. A service goes on running; exit code 0 often means that the server was started in the background."
+            }
+            Self::TaskTimeout => {
+                "The cloud ended the program when the time for one attempt was up; without `timeout` that is ten minutes. Write a longer `timeout` under [job], give one run more with `carrack jobs run --task-timeout`, or divide the work among more `tasks`."
+            }
+            Self::TaskFailed => {
+                "The program ended with the exit code or signal that is shown, at its first attempt and at every retry: its last lines say why. A task is done only when the program ends with exit code 0."
             }
             Self::LoopbackOnly => {
                 "Its own log says that it listens on 127.0.0.1 or localhost, which nothing outside of the container reaches. Listen on 0.0.0.0 (or [::]), on the port that the variable PORT names."

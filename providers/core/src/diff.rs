@@ -1,4 +1,6 @@
 //! What differs between two specs, field by field; once, for all clouds.
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -19,8 +21,15 @@ pub struct FieldChange {
 
 /// Every field in which `after` differs from `before`, sorted by name.
 pub fn diff(before: &ServiceSpec, after: &ServiceSpec) -> Vec<FieldChange> {
-    let mut before = fields(before);
-    let mut changes: Vec<FieldChange> = fields(after)
+    diff_fields(fields(before), fields(after))
+}
+
+/// The same, of fields that are listed already.
+pub fn diff_fields(
+    mut before: BTreeMap<FieldPath, FieldValue>,
+    after: BTreeMap<FieldPath, FieldValue>,
+) -> Vec<FieldChange> {
+    let mut changes: Vec<FieldChange> = after
         .into_iter()
         .filter_map(|(path, to)| {
             let from = before.remove(&path);

@@ -129,6 +129,8 @@ pub enum Phase {
     Apply,
     /// Asking the service itself.
     Verify,
+    /// Running a job.
+    Run,
 }
 
 /// One thing that happened. Times are in milliseconds, sizes in bytes.

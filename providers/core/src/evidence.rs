@@ -23,6 +23,8 @@ pub struct Evidence {
     pub exposed: Vec<u16>,
     /// What the program wrote, oldest first.
     pub lines: Vec<String>,
+    /// Whether it is a job's task, which listens on nothing.
+    pub of_task: bool,
     /// What the cloud wrote of the container and is worth reading, oldest first.
     pub system: Vec<String>,
 }
@@ -117,6 +119,8 @@ pub enum Sign {
     NotStarted(String),
     /// It ended by itself.
     Exited(i32),
+    /// It took longer than it may.
+    TimedOut,
     /// A signal that it did not get from the cloud ended it.
     Killed(i32),
     /// The startup probe failed.
@@ -185,6 +189,16 @@ impl Evidence {
             }
             Sign::Exited(_) | Sign::Killed(_) if self.lines.iter().any(|line| is_format_error(line)) => {
                 self.rule(&Sign::WrongArchitecture { platform: CONTAINER_PLATFORM.to_owned() })
+            }
+            Sign::Exited(code) if self.of_task => {
+                cause(Code::TaskFailed, format!("the program ended with exit code {code}"), self.mend())
+            }
+            Sign::Killed(signal) if self.of_task => {
+                cause(Code::TaskFailed, format!("the program was ended by signal {signal}"), self.mend())
+            }
+            Sign::TimedOut => {
+                let fix = Fix::change("write a longer `timeout` under [job], or let the program do less in one task");
+                cause(Code::TaskTimeout, "the program ran until its time was up".to_owned(), fix)
             }
             Sign::Exited(code) => self.exited(*code),
             Sign::Killed(signal) => {

@@ -14,6 +14,7 @@
 //! | [`traffic`] | who gets how much traffic, and what a change makes of it |
 //! | [`capability`] | what a cloud can do, and the check against it |
 //! | [`provider`] | the trait that every cloud implements |
+//! | [`job`] | what runs to its end: spec, plan, executions |
 //! | [`secret`] | what a store of secrets does |
 //! | [`permission`] | what a command needs to be allowed |
 //! | [`run`] | the loop that applies a plan |
@@ -34,6 +35,7 @@ pub mod error;
 pub mod event;
 pub mod evidence;
 pub mod fields;
+pub mod job;
 pub mod json_path;
 pub mod listening;
 pub mod memory;

@@ -1,6 +1,7 @@
 //! A backend in memory: the reference that the contract suite is checked against.
 //!
 //! A revision whose environment has `EXIT` never becomes ready, as a container that exits at once.
+mod jobs;
 mod secrets;
 
 use std::{
@@ -21,6 +22,7 @@ use crate::{
     event::Ctx,
     evidence::{Evidence, Sign},
     fields::FieldPath,
+    job::{JobLimits, Jobs},
     observed::{
         Fingerprint, Observed, ObservedService, Readiness, Revision, ServiceSummary, TrafficSplit, TrafficTarget,
     },
@@ -42,6 +44,7 @@ pub struct Memory {
     services: Mutex<BTreeMap<ServiceName, Stored>>,
     secrets: secrets::Secrets,
     requests: Mutex<Vec<(ServiceName, RevisionId, u16, Timestamp)>>,
+    jobs: jobs::Jobs,
 }
 
 #[derive(Clone, Debug)]
@@ -95,12 +98,14 @@ impl Default for Memory {
             ingress: Vec::new(),
             execution_environments: Vec::new(),
             longest_description: 512,
+            jobs: Some(JobLimits { tasks: 10_000, retries: 10, timeout_seconds: 604_800, cpu_from: 1000 }),
         };
         Self {
             capabilities,
             services: Mutex::default(),
             secrets: secrets::Secrets::default(),
             requests: Mutex::default(),
+            jobs: jobs::Jobs::default(),
         }
     }
 }
@@ -124,6 +129,11 @@ impl Memory {
     fn services_by_name(&self) -> MutexGuard<'_, BTreeMap<ServiceName, Stored>> {
         self.services.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn place(service: &ServiceName) -> ServiceRef {
+    let (scope, region) = ("here".to_owned(), "memory".to_owned());
+    ServiceRef { provider: ProviderId("memory".to_owned()), scope, region, name: service.clone() }
 }
 
 fn fingerprint(stored: Option<&Stored>) -> Fingerprint {
@@ -150,8 +160,7 @@ impl Provider for Memory {
         &self.capabilities
     }
     fn service_ref(&self, service: &ServiceName) -> ServiceRef {
-        let (scope, region) = ("here".to_owned(), "memory".to_owned());
-        ServiceRef { provider: self.id(), scope, region, name: service.clone() }
+        place(service)
     }
     async fn observe(&self, _cx: &Ctx, service: &ServiceName) -> Result<Observed> {
         let services = self.services_by_name();
@@ -258,6 +267,7 @@ impl Provider for Memory {
             (Intent::Traffic(change), Some(live)) => {
                 route(1, &live.targets, traffic::changed(&live.targets, change)?, None, &resource)?
             }
+            (Intent::Job(_), _) => return Err(Error::new(ErrorKind::Internal, "a job is no service")),
         };
         Ok(Plan {
             format: FORMAT,
@@ -344,6 +354,9 @@ impl Provider for Memory {
     }
     fn secrets(&self) -> &dyn SecretStore {
         &self.secrets
+    }
+    fn jobs(&self) -> &dyn Jobs {
+        &self.jobs
     }
     fn permissions(&self) -> &dyn PermissionTable {
         self
@@ -437,18 +450,8 @@ fn plan_deploy(
         return route(1, &old, targets, newest, &resource);
     }
     changes.extend(traffic::diff(&old, &targets));
-    let digest = after.workload.main.image.as_ref().and_then(|image| image.digest()).unwrap_or_default().to_owned();
-    let receipt = Receipt {
-        format: receipt::FORMAT,
-        config: String::new(),
-        commit: None,
-        digest,
-        previous: live.and_then(ObservedService::serving),
-        restored: None,
-        at: String::new(),
-        by: String::new(),
-        owned: own.receipt,
-    };
+    let previous = live.and_then(ObservedService::serving);
+    let receipt = resource_receipt(after.workload.main.image.as_ref(), previous, own.receipt);
     let verb = if live.is_some() { Verb::Update } else { Verb::Create };
     let action = Action::Write { spec: Box::new(after), receipt, targets: targets.clone() };
     let mut step = Step::new(1, verb, resource.clone(), &action)?;
@@ -480,6 +483,21 @@ fn plan_restore(revision: &Revision, live: &ObservedService, resource: ResourceR
     let mut step = Step::new(1, Verb::Update, resource, &Action::Write { spec: Box::new(spec), receipt, targets })?;
     step.changes = changes;
     Ok(vec![step])
+}
+
+/// Not stamped yet.
+fn resource_receipt(image: Option<&ImageRef>, previous: Option<RevisionId>, owned: Vec<FieldPath>) -> Receipt {
+    Receipt {
+        format: receipt::FORMAT,
+        config: String::new(),
+        commit: None,
+        digest: image.and_then(ImageRef::digest).unwrap_or_default().to_owned(),
+        previous,
+        restored: None,
+        at: String::new(),
+        by: String::new(),
+        owned,
+    }
 }
 
 /// `live` with the fields of `write` as `desired` has them.

@@ -31,12 +31,32 @@ pub fn ownership(
     exact: &[FieldPath],
     live: Option<&ObservedService>,
 ) -> Ownership {
-    let desired: BTreeSet<FieldPath> = fields(spec).into_keys().collect();
-    let Some(live) = live else {
+    let live = live.map(|live| Live {
+        present: fields(&live.spec).into_keys().collect(),
+        recorded: live.receipt.as_ref().map(|receipt| receipt.owned.as_slice()).unwrap_or_default(),
+    });
+    three_way(fields(spec).into_keys().collect(), tables, exact, live)
+}
+
+/// What is live, by the names of its fields.
+#[derive(Debug)]
+pub struct Live<'a> {
+    /// The fields that are set.
+    pub present: BTreeSet<FieldPath>,
+    /// Those that the receipt lists.
+    pub recorded: &'a [FieldPath],
+}
+
+/// The rule itself, on names alone.
+pub fn three_way(
+    desired: BTreeSet<FieldPath>,
+    tables: &[FieldPath],
+    exact: &[FieldPath],
+    live: Option<Live<'_>>,
+) -> Ownership {
+    let Some(Live { present, recorded }) = live else {
         return Ownership { receipt: desired.iter().cloned().collect(), write: desired, kept: Vec::new() };
     };
-    let recorded = live.receipt.as_ref().map(|receipt| receipt.owned.as_slice()).unwrap_or_default();
-    let present: BTreeSet<FieldPath> = fields(&live.spec).into_keys().collect();
     let stands = |table: &str| tables.iter().any(|name| name == table);
     let displaced = |path: &str| rivals(path).iter().any(|rival| desired.contains(rival));
     let removed: BTreeSet<FieldPath> = present

@@ -43,6 +43,12 @@ pub enum Task {
     Ci,
     /// `permissions check` itself.
     Check,
+    /// `jobs run`.
+    JobsRun,
+    /// `jobs executions` and `jobs tasks`.
+    JobsExecutions,
+    /// `jobs cancel`.
+    JobsCancel,
     /// `secrets set`.
     SecretsSet,
     /// `secrets get`.
@@ -65,7 +71,7 @@ pub enum Task {
 
 impl Task {
     /// Every one, in the order in which they are listed.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::Deploy,
         Self::First,
         Self::Change,
@@ -80,6 +86,9 @@ impl Task {
         Self::Destroy,
         Self::Ci,
         Self::Check,
+        Self::JobsRun,
+        Self::JobsExecutions,
+        Self::JobsCancel,
         Self::SecretsSet,
         Self::SecretsGet,
         Self::SecretsList,
@@ -108,6 +117,9 @@ impl Task {
             Self::Destroy => "destroy",
             Self::Ci => "ci",
             Self::Check => "check",
+            Self::JobsRun => "jobs-run",
+            Self::JobsExecutions => "jobs-executions",
+            Self::JobsCancel => "jobs-cancel",
             Self::SecretsSet => "secrets-set",
             Self::SecretsGet => "secrets-get",
             Self::SecretsList => "secrets-list",
@@ -137,6 +149,9 @@ impl Task {
             Self::Destroy => "remove the service",
             Self::Ci => "push, plan and deploy in a pipeline",
             Self::Check => "check permissions",
+            Self::JobsRun => "run the job",
+            Self::JobsExecutions => "see the job's executions",
+            Self::JobsCancel => "cancel an execution of the job",
             Self::SecretsSet => "set a secret",
             Self::SecretsGet => "read a secret's value",
             Self::SecretsList => "list secrets",
@@ -185,12 +200,14 @@ pub struct Subject<'a> {
     pub secret: Option<&'a str>,
     /// Whether a plan says that it changes who may call the service; `None` without a plan.
     pub changes_access: Option<bool>,
+    /// Whether it is a job, and no service.
+    pub job: bool,
 }
 
 impl<'a> Subject<'a> {
     /// A service, and what the file says of it.
     pub fn new(service: &'a ServiceName, spec: &'a ServiceSpec) -> Self {
-        Self { service, spec, push: None, base: None, secret: None, changes_access: None }
+        Self { service, spec, push: None, base: None, secret: None, changes_access: None, job: false }
     }
 
     /// The secrets that the service reads, each once, by name.
@@ -250,6 +267,8 @@ pub enum ScopeKind {
     Project,
     /// The service.
     Service,
+    /// The job.
+    Job,
     /// The account that the service runs as.
     ServiceAccount,
     /// A repository of images.
@@ -264,6 +283,7 @@ impl ScopeKind {
         match self {
             Self::Project => "project",
             Self::Service => "service",
+            Self::Job => "job",
             Self::ServiceAccount => "service account",
             Self::Repository => "repository",
             Self::Secret => "secret",

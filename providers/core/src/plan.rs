@@ -6,6 +6,7 @@ use crate::{
     Error, ErrorKind, Result,
     diff::FieldChange,
     fields::FieldPath,
+    job::JobIntent,
     observed::{Fingerprint, Revision},
     rollout::Rollout,
     spec::{RevisionId, ServiceRef, ServiceSpec},
@@ -27,6 +28,18 @@ pub enum Intent {
     Restore(Box<Revision>),
     /// Remove the service.
     Destroy,
+    /// Something of a job: its plans are made by [`Jobs`](crate::job::Jobs).
+    Job(JobIntent),
+}
+
+impl Intent {
+    /// What it is about, for people.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Job(_) => "job",
+            _ => "service",
+        }
+    }
 }
 
 /// What a deploy asks for.

@@ -12,6 +12,7 @@ use crate::{
     capability::Capabilities,
     event::Ctx,
     evidence::Evidence,
+    job::Jobs,
     observed::{Fingerprint, Observed, Revision, ServiceSummary},
     permission::{Held, Need, PermissionTable},
     plan::{Intent, Outcome, Plan, Step},
@@ -80,6 +81,9 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// The store of secrets that this cloud's services read from.
     fn secrets(&self) -> &dyn SecretStore;
+
+    /// What runs to its end here. A cloud whose [capabilities](Capabilities::jobs) have none refuses all of it.
+    fn jobs(&self) -> &dyn Jobs;
 
     /// What its permissions are called.
     fn permissions(&self) -> &dyn PermissionTable;

@@ -1,7 +1,11 @@
 //! What a deploy records on the live version itself; there is no state file.
 use serde::{Deserialize, Serialize};
 
-use crate::{fields::FieldPath, observed::Revision, spec::RevisionId};
+use crate::{
+    fields::FieldPath,
+    observed::Revision,
+    spec::{ImageRef, RevisionId},
+};
 
 /// The format that this version writes.
 pub const FORMAT: u32 = 1;
@@ -45,6 +49,12 @@ pub struct Stamp {
 }
 
 impl Receipt {
+    /// What of it is to be trusted while this image is live: other clients copy annotations on, and then only `owned` is.
+    #[must_use]
+    pub fn of_image(self, image: Option<&ImageRef>) -> Self {
+        if image.and_then(ImageRef::digest) == Some(self.digest.as_str()) { self } else { self.copied() }
+    }
+
     /// The receipt as it is written: with time, principal and commit.
     #[must_use]
     pub fn stamped(mut self, stamp: &Stamp, by: Option<&str>) -> Self {

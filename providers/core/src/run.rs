@@ -5,7 +5,7 @@ use crate::{
     Error, ErrorKind, Result,
     event::{Ctx, Event},
     observed::Fingerprint,
-    plan::{Plan, StepId},
+    plan::{Intent, Plan, StepId},
     provider::Provider,
     rollout::Progress,
     spec::RevisionId,
@@ -49,7 +49,11 @@ pub async fn run(provider: &dyn Provider, cx: &Ctx, plan: &Plan) -> Result<RunRe
         report.not_run.retain(|id| *id != step.id);
         cx.events.emit(Event::StepStarted { step: step.id, verb: step.verb, resource: step.resource.clone() });
         let started = tokio::time::Instant::now();
-        match provider.apply(cx, plan, step, &report.fingerprint).await {
+        let applied = match &plan.intent {
+            Intent::Job(_) => provider.jobs().apply(cx, plan, step, &report.fingerprint).await,
+            _ => provider.apply(cx, plan, step, &report.fingerprint).await,
+        };
+        match applied {
             Ok(outcome) => {
                 report.done.push(step.id);
                 report.fingerprint = outcome.fingerprint.clone();

@@ -16,6 +16,7 @@
 //! | `run::revisions` | its revisions, with what deploys recorded on them |
 //! | `run::restore` | the settings of an earlier revision, made anew |
 //! | `run::evidence` | what a failed deploy left behind; `run::signs` reads Cloud Run's texts |
+//! | `run::jobs` | jobs and their executions, in the words of services |
 //! | `run::client` | the calls of the Cloud Run Admin API v2 |
 //! | `iam` | who may invoke a service |
 //! | `operations` | long-running operations |
@@ -46,6 +47,7 @@ use carrack_core::{
     capability::{Capabilities, ExecutionEnvironment, Feature, Size},
     event::Ctx,
     evidence::Evidence,
+    job::{JobLimits, Jobs},
     observed::{Fingerprint, Observed, ObservedService, Revision, ServiceSummary},
     permission::{Held, Need, PermissionTable},
     plan::{Deploy, Intent, Outcome, Plan, Step},
@@ -152,6 +154,9 @@ pub fn capabilities() -> Capabilities {
         execution_environments: vec![environment("gen1", 80, 128), environment("gen2", 1000, 512)],
         // https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services#Service
         longest_description: 512,
+        // https://cloud.google.com/run/quotas, https://cloud.google.com/run/docs/configuring/max-retries,
+        // https://cloud.google.com/run/docs/configuring/task-timeout, https://cloud.google.com/run/docs/configuring/jobs/cpu
+        jobs: Some(JobLimits { tasks: 10_000, retries: 10, timeout_seconds: 604_800, cpu_from: 1000 }),
     }
 }
 
@@ -220,6 +225,9 @@ impl Provider for CloudRun {
         self
     }
     fn secrets(&self) -> &dyn SecretStore {
+        self
+    }
+    fn jobs(&self) -> &dyn Jobs {
         self
     }
     fn permissions(&self) -> &dyn PermissionTable {

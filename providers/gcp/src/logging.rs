@@ -2,13 +2,14 @@
 //!
 //! Following asks again for what is newer: the tail call is gRPC only.
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     time::Duration,
 };
 
 use carrack_core::{
     Result,
     event::Ctx,
+    job::{ExecutionId, JobLine, JobLogs},
     poll::{MISSES, pause_between},
     provider::{BoxStream, LogLine, LogQuery},
     spec::{RevisionId, ServiceName},
@@ -19,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::{CloudRun, error::classify};
 
@@ -51,6 +53,7 @@ pub(crate) struct Entry {
     text_payload: String,
     json_payload: Value,
     pub(crate) http_request: Value,
+    labels: BTreeMap<String, String>,
     resource: Resource,
 }
 
@@ -69,14 +72,19 @@ struct Labels {
 struct Reader<'a> {
     provider: &'a CloudRun,
     cx: &'a Ctx,
-    service: &'a ServiceName,
+    /// Whose entries, in the service's language.
+    resource: String,
     query: LogQuery,
+    /// Set once there is nothing to come.
+    ended: Option<CancellationToken>,
+    /// The next look was the last one.
+    over: bool,
     /// Only what is not older.
     from: Option<Timestamp>,
     seen: HashSet<String>,
     /// What was seen, the oldest first.
     order: VecDeque<String>,
-    ready: VecDeque<LogLine>,
+    ready: VecDeque<JobLine>,
     looked: bool,
     missed: usize,
     /// Nothing older is shown: it was cut off at the first look.
@@ -89,11 +97,45 @@ pub(crate) fn lines<'a>(
     service: &'a ServiceName,
     query: LogQuery,
 ) -> BoxStream<'a, Result<LogLine>> {
-    let reader = Reader::new(provider, cx, service, query);
+    let reader = Reader::new(provider, cx, of_service(provider, service), query);
+    Box::pin(stream::try_unfold(reader, |mut reader| async move {
+        Ok(reader.next().await?.map(|JobLine { line, .. }| (line, reader)))
+    }))
+}
+
+/// The lines of a job's tasks.
+pub(crate) fn job_lines<'a>(
+    provider: &'a CloudRun,
+    cx: &'a Ctx,
+    job: &ServiceName,
+    wanted: JobLogs,
+) -> BoxStream<'a, Result<JobLine>> {
+    let JobLogs { execution, task, follow, since, tail, ended } = wanted;
+    let resource = of_job(provider, job, execution.as_ref(), task);
+    let reader = Reader::new(provider, cx, resource, LogQuery { follow, since, tail, ..LogQuery::default() });
+    let reader = Reader { ended, ..reader };
     Box::pin(stream::try_unfold(
         reader,
         |mut reader| async move { Ok(reader.next().await?.map(|line| (line, reader))) },
     ))
+}
+
+/// <https://cloud.google.com/run/docs/logging#log-resource>
+const EXECUTION: &str = "run.googleapis.com/execution_name";
+const TASK: &str = "run.googleapis.com/task_index";
+
+fn of_job(provider: &CloudRun, job: &ServiceName, execution: Option<&ExecutionId>, task: Option<u32>) -> String {
+    let region = &provider.region;
+    let mut filter = format!(
+        "resource.type = \"cloud_run_job\" AND resource.labels.job_name = \"{job}\" AND resource.labels.location = \"{region}\""
+    );
+    if let Some(execution) = execution {
+        filter += &format!(" AND labels.\"{EXECUTION}\" = \"{execution}\"");
+    }
+    if let Some(task) = task {
+        filter += &format!(" AND labels.\"{TASK}\" = \"{task}\"");
+    }
+    filter
 }
 
 /// The newest lines of one revision, oldest first, with what the cloud itself says of it apart.
@@ -114,11 +156,26 @@ pub(crate) async fn last_words(
     most: usize,
 ) -> Result<LastWords> {
     let query = LogQuery { revision: Some(revision.clone()), ..LogQuery::default() };
+    words(Reader::new(provider, cx, of_service(provider, service), query), most).await
+}
+
+/// The same, of one task.
+pub(crate) async fn last_words_of_task(
+    provider: &CloudRun,
+    cx: &Ctx,
+    job: &ServiceName,
+    execution: &ExecutionId,
+    task: u32,
+    most: usize,
+) -> Result<LastWords> {
+    let resource = of_job(provider, job, Some(execution), Some(task));
+    words(Reader::new(provider, cx, resource, LogQuery::default()), most).await
+}
+
+async fn words(reader: Reader<'_>, most: usize) -> Result<LastWords> {
     let mut words = LastWords::default();
-    for entry in Reader::new(provider, cx, service, query).page(most, "").await?.entries.into_iter().rev() {
-        // https://cloud.google.com/run/docs/logging#log-types
-        let system = entry.log_name.ends_with("%2Fvarlog%2Fsystem");
-        let Some(line) = entry.line() else { continue };
+    for entry in reader.page(most, "").await?.entries.into_iter().rev() {
+        let Some(JobLine { line, system, .. }) = entry.line() else { continue };
         if system {
             words.system.push(line);
         } else {
@@ -129,13 +186,15 @@ pub(crate) async fn last_words(
 }
 
 impl<'a> Reader<'a> {
-    fn new(provider: &'a CloudRun, cx: &'a Ctx, service: &'a ServiceName, query: LogQuery) -> Self {
+    fn new(provider: &'a CloudRun, cx: &'a Ctx, resource: String, query: LogQuery) -> Self {
         Self {
             from: query.since.and_then(|since| Timestamp::now().checked_sub(since).ok()),
             provider,
             cx,
-            service,
+            resource,
             query,
+            ended: None,
+            over: false,
             seen: HashSet::new(),
             order: VecDeque::new(),
             ready: VecDeque::new(),
@@ -145,16 +204,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    async fn next(&mut self) -> Result<Option<LogLine>> {
+    async fn next(&mut self) -> Result<Option<JobLine>> {
         loop {
             if let Some(line) = self.ready.pop_front() {
                 return Ok(Some(line));
             }
             if self.looked {
-                if !self.query.follow {
+                if !self.query.follow || self.over {
                     return Ok(None);
                 }
-                pause_between(self.cx, BETWEEN_LOOKS).await?;
+                self.pause().await?;
             }
             match self.look().await {
                 // A look that failed in a way that may pass is only a missed look.
@@ -166,6 +225,21 @@ impl<'a> Reader<'a> {
                     self.missed = 0;
                 }
             }
+        }
+    }
+
+    /// Between two looks. Once there is nothing to come it is looked at once, and after a pause a last time.
+    async fn pause(&mut self) -> Result<()> {
+        let pause = pause_between(self.cx, BETWEEN_LOOKS);
+        let Some(ended) = &self.ended else { return pause.await };
+        if ended.is_cancelled() {
+            self.over = true;
+            return pause.await;
+        }
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => Ok(()),
+            paused = pause => paused,
         }
     }
 
@@ -216,7 +290,7 @@ impl<'a> Reader<'a> {
     }
 
     fn filter(&self) -> String {
-        let mut filter = of_service(self.provider, self.service);
+        let mut filter = self.resource.clone();
         if let Some(revision) = &self.query.revision {
             filter += &format!(" AND resource.labels.revision_name = \"{}\"", revision.0);
         }
@@ -263,8 +337,14 @@ impl Entry {
         &self.resource.labels.revision_name
     }
 
+    /// <https://cloud.google.com/run/docs/logging#log-types>
+    fn is_system(&self) -> bool {
+        self.log_name.ends_with("%2Fvarlog%2Fsystem")
+    }
+
     /// `None` for an entry without a text, such as an audit entry.
-    fn line(self) -> Option<LogLine> {
+    fn line(mut self) -> Option<JobLine> {
+        let system = self.is_system();
         let text = if !self.text_payload.is_empty() {
             self.text_payload
         } else if let Some(message) = self.json_payload.get("message").and_then(Value::as_str) {
@@ -275,11 +355,16 @@ impl Entry {
             request_line(&self.http_request)
         };
         let revision = self.resource.labels.revision_name;
-        (!text.is_empty()).then(|| LogLine {
-            at: self.timestamp,
-            revision: (!revision.is_empty()).then_some(RevisionId(revision)),
-            severity: if self.severity.is_empty() { "DEFAULT".to_owned() } else { self.severity },
-            text,
+        (!text.is_empty()).then(|| JobLine {
+            execution: self.labels.remove(EXECUTION).map(ExecutionId),
+            task: self.labels.get(TASK).and_then(|index| index.parse().ok()),
+            system,
+            line: LogLine {
+                at: self.timestamp,
+                revision: (!revision.is_empty()).then_some(RevisionId(revision)),
+                severity: if self.severity.is_empty() { "DEFAULT".to_owned() } else { self.severity },
+                text,
+            },
         })
     }
 }

@@ -57,6 +57,13 @@ struct Status {
     message: String,
 }
 
+impl Operation {
+    /// What it works on, as it was when it began.
+    pub(crate) fn metadata(&self) -> &Value {
+        &self.metadata
+    }
+}
+
 /// How an operation ended: its response, or its error beside what it had worked on.
 pub(crate) enum Ended {
     Done(Value),

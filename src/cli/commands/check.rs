@@ -15,6 +15,7 @@ pub(in crate::cli) struct Options {}
 pub(in crate::cli) fn run(session: &mut Session, Options {}: Options) -> Result<u8, Failure> {
     let loaded = session.load()?;
     let name = loaded.service_name().to_string();
+    let kind = if loaded.is_job() { "job" } else { "service" };
     let named = session.common.target.clone();
     let mut targets: Vec<Option<String>> = if named.is_empty() {
         loaded.target_names().into_iter().map(|target| Some(target.to_owned())).collect()
@@ -33,7 +34,7 @@ pub(in crate::cli) fn run(session: &mut Session, Options {}: Options) -> Result<
         let project = session.resolve(loaded, target)?;
         session.check_image(&project)?;
     }
-    session.ui.say("Checked", &format!("{}: service `{name}` is valid", session.file().display()));
-    session.report(json!({ "service": name, "targets": targets.into_iter().flatten().collect::<Vec<_>>() }));
+    session.ui.say("Checked", &format!("{}: {kind} `{name}` is valid", session.file().display()));
+    session.report(json!({ kind: name, "targets": targets.into_iter().flatten().collect::<Vec<_>>() }));
     Ok(0)
 }

@@ -10,7 +10,7 @@ use crate::{
         session::Session,
     },
     ops::{
-        Report,
+        Outcome, Report,
         deploy::{apply, prepare},
         deploy_secrets::Options as Secrets,
         saved_plan,
@@ -50,6 +50,10 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         session.ui.say("Kept", "nothing was changed");
         return Ok(0);
     };
+    if report.result == Outcome::Deployed && report.revision.is_none() {
+        // A job runs when somebody asks for it.
+        session.ui.say("Next", &format!("run it: `carrack jobs run{}`", session.flags()));
+    }
     let tag = report.tag.as_ref().and_then(|tag| tag.url.as_ref());
     // Where what was deployed is reached.
     if let Some(url) = tag.filter(|_| options.traffic.no_traffic).or(report.url.as_ref()) {

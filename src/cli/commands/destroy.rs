@@ -6,7 +6,7 @@ use crate::{
         error::Failure,
         session::{Session, explained},
     },
-    ops::destroy,
+    ops::{destroy, jobs},
 };
 
 /// Options of `carrack destroy`.
@@ -18,7 +18,12 @@ pub(in crate::cli) async fn run(session: &mut Session, Options {}: Options) -> R
     let project = session.project()?;
     let connection = session.connect(&project.place).await?;
     let provider = &*connection.provider;
-    let plan = match destroy::prepare(&session.cx, provider, &project.resolved.name).await {
+    let name = &project.resolved.name;
+    let prepared = match &project.resolved.job {
+        Some(_) => jobs::prepare_destroy(&session.cx, provider, name).await,
+        None => destroy::prepare(&session.cx, provider, name).await,
+    };
+    let plan = match prepared {
         Ok(plan) => plan,
         Err(error) => return Err(explained(session, &project, provider, Task::Destroy, error).await.into()),
     };

@@ -65,8 +65,8 @@ const CODES: [(u8, &str, &str); 20] = [
     ),
     (
         50,
-        "deployed, but the new revision does not serve",
-        "A revision that does not start gets no traffic: the earlier one goes on serving. The message has the last log lines; mend it and deploy again.",
+        "deployed, but the new revision does not serve; or a job failed",
+        "A revision that does not start gets no traffic: the earlier one goes on serving. The message has the last log lines; mend it and deploy again. Of a job's tasks `carrack jobs tasks EXECUTION` shows how they ended.",
     ),
     (51, "building or pushing the image failed", "The message has the last lines of the build."),
     (70, "a fault of Carrack itself", "Please report it, with the output of the same command with `-vv`."),

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use carrack_core::{
     ErrorKind,
+    job::{ExecutionId, JobLogs},
     permission::Task,
     provider::{LogQuery, Severity},
     spec::RevisionId,
@@ -10,6 +11,7 @@ use clap::{Args, builder::PossibleValuesParser};
 use futures_util::TryStreamExt;
 
 use crate::cli::{
+    commands::jobs,
     error::Failure,
     session::{Session, explained},
     settings,
@@ -18,7 +20,7 @@ use crate::cli::{
 /// Options of `carrack logs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  carrack logs --to prod\n  carrack logs --follow --since 10m\n  carrack logs --severity warning"
+    after_help = "Examples:\n  carrack logs --to prod\n  carrack logs --follow --since 10m\n  carrack logs --execution nightly-x7k2p --task 3\n  carrack logs --severity warning"
 )]
 pub(in crate::cli) struct Options {
     /// Go on with new lines as they come
@@ -33,6 +35,12 @@ pub(in crate::cli) struct Options {
     /// Only lines of this weight or more
     #[arg(long, value_name = "SEVERITY", value_parser = severities())]
     severity: Option<String>,
+    /// Of a job: only this execution's lines
+    #[arg(long, value_name = "EXECUTION", conflicts_with = "revision")]
+    execution: Option<String>,
+    /// Of a job: only this task's lines, by its index
+    #[arg(long, value_name = "INDEX", conflicts_with = "revision")]
+    task: Option<u32>,
     /// The newest so many
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     tail: usize,
@@ -44,6 +52,15 @@ fn severities() -> PossibleValuesParser {
 
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
     let project = session.project()?;
+    if project.resolved.job.is_some() {
+        let Options { follow, since, execution, task, tail, .. } = options;
+        let execution = execution.map(ExecutionId);
+        let query = JobLogs { execution, task, follow, since, tail: Some(tail), ended: None };
+        return jobs::logs(session, &project, query).await;
+    }
+    if options.execution.is_some() || options.task.is_some() {
+        session.job_project()?;
+    }
     let connection = session.connect(&project.place).await?;
     let query = LogQuery {
         follow: options.follow,

@@ -12,6 +12,7 @@ pub(super) mod explain;
 pub(super) mod history;
 pub(super) mod import;
 pub(super) mod init;
+pub(super) mod jobs;
 pub(super) mod logs;
 pub(super) mod permissions;
 pub(super) mod plan;

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::{
     cli::{
+        commands::jobs,
         error::Failure,
         session::{Project, Session, explained},
         ui::short,
@@ -47,6 +48,9 @@ pub(in crate::cli) struct Options {
 pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Result<u8, Failure> {
     let project = session.project()?;
     let connection = session.connect(&project.place).await?;
+    if project.resolved.job.is_some() && !options.all {
+        return jobs::status(session, &project, &*connection.provider).await;
+    }
     if options.all {
         let services = match connection.provider.services(&session.cx).await {
             Ok(services) => services,
@@ -209,7 +213,7 @@ fn advice(old: &Outdated, project: &Project, flags: &str) -> String {
     format!("{name} has version {version} of `{secret}`, and {newest} is newer: {what}")
 }
 
-fn words(readiness: &Readiness) -> String {
+pub(super) fn words(readiness: &Readiness) -> String {
     match readiness {
         Readiness::Ready => "ready".to_owned(),
         Readiness::Progressing(text) => format!("progressing {text}").trim_end().to_owned(),

@@ -109,6 +109,7 @@ pub(super) const fn phase_verbs(phase: Phase) -> (&'static str, &'static str) {
         Phase::Push => ("Pushing", "Pushed"),
         Phase::Apply => ("Applying", "Applied"),
         Phase::Verify => ("Verifying", "Verified"),
+        Phase::Run => ("Running", "Finished"),
     }
 }
 

@@ -13,7 +13,9 @@ use super::human::line;
 pub(in crate::cli) fn render(plan: &Plan) -> String {
     let place = format!("{} in {}/{}", plan.target.provider.0, plan.target.scope, plan.target.region);
     if plan.is_noop() {
-        return line("Plan", &format!("no changes to service `{}` ({place})", plan.target.name)) + "\n" + &kept(plan);
+        return line("Plan", &format!("no changes to {} `{}` ({place})", plan.intent.kind(), plan.target.name))
+            + "\n"
+            + &kept(plan);
     }
     let mut text = String::new();
     for step in &plan.steps {

@@ -85,6 +85,8 @@ fn empty_file() {
       |
     1 |
       | ^
+      |
+      = help: or write [job], for what runs to its end
     "#);
 }
 

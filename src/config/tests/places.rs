@@ -96,6 +96,7 @@ fn what_a_cloud_refuses_is_shown_in_the_file() {
         ingress: Vec::new(),
         execution_environments: Vec::new(),
         longest_description: 512,
+        jobs: None,
     };
     let spec = file.resolve(Some("prod")).expect("it is valid").deploy.spec;
     let errors = check(&capabilities, &spec);

@@ -7,7 +7,10 @@ use super::{loaded, try_load};
 use crate::config::{
     TemplateOptions, json_schema,
     rollout::{Rollout, Verify},
-    schema::{Build, File, Health, Image, Network, Probe, Resources, Scaling, Service, ServiceOverride, Target},
+    schema::{
+        Build, File, Health, Image, Job, JobOverride, Network, Probe, Resources, Scaling, Service, ServiceOverride,
+        Target,
+    },
     secrets::SecretUse,
     template,
 };
@@ -67,6 +70,8 @@ fn the_readers_have_the_keys_of_the_schema() {
     for (keys, pointer) in [
         (File::keys(), "/properties".to_owned()),
         (Service::keys(), "/properties/service/properties".to_owned()),
+        (Job::keys(), "/properties/job/properties".to_owned()),
+        (JobOverride::keys(), format!("{target}/job/properties")),
         (Image::keys(), "/properties/image/properties".to_owned()),
         (Build::keys(), "/properties/image/properties/build/properties".to_owned()),
         (SecretUse::keys(), "/properties/secrets/additionalProperties/properties".to_owned()),
@@ -89,6 +94,8 @@ fn the_readers_have_the_keys_of_the_schema() {
 fn a_target_overrides_all_of_service_but_its_name() {
     let all: Vec<_> = Service::keys().into_iter().filter(|key| *key != "name").collect();
     assert_eq!(ServiceOverride::keys(), all);
+    let all: Vec<_> = Job::keys().into_iter().filter(|key| *key != "name").collect();
+    assert_eq!(JobOverride::keys(), all);
 }
 
 #[test]
@@ -149,6 +156,8 @@ fn fits(value: &Json, schema: &Json, path: &str) {
 
 #[test]
 fn what_the_schema_forbids_is_refused() {
-    assert_eq!(json_schema()["required"], serde_json::json!(["service"]));
+    let one = serde_json::json!([{ "required": ["service"] }, { "required": ["job"] }]);
+    assert_eq!(json_schema()["oneOf"], one);
     assert!(try_load("[env]").is_err());
+    assert!(try_load("[service]\nname = \"a\"\n[job]\nname = \"a\"").is_err());
 }

@@ -82,7 +82,7 @@ A = "b"
     4 | [volumes]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
     "#);
 }
 
@@ -106,7 +106,6 @@ fn unknown_sections_of_the_future() {
     let text = "
 [sidecars.proxy]
 [volumes.cache]
-[job]
 [usage]
 ";
     assert_snapshot!(refused_below(text), @r#"
@@ -116,7 +115,7 @@ fn unknown_sections_of_the_future() {
     4 | [sidecars.proxy]
       |  ^^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
 
     error: unknown key `volumes`
      --> carrack.toml:5:2
@@ -124,23 +123,15 @@ fn unknown_sections_of_the_future() {
     5 | [volumes.cache]
       |  ^^^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
-
-    error: unknown key `job`
-     --> carrack.toml:6:2
-      |
-    6 | [job]
-      |  ^^^
-      |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
 
     error: unknown key `usage`
-     --> carrack.toml:7:2
+     --> carrack.toml:6:2
       |
-    7 | [usage]
+    6 | [usage]
       |  ^^^^^
       |
-      = help: the sections are `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
     "#);
 }
 
@@ -165,7 +156,7 @@ name = "other"
     8 | [targets.prod.volumes]
       |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `cloud-run`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `cloud-run`
 
     error: unknown key `fargate`
      --> carrack.toml:9:15
@@ -173,7 +164,7 @@ name = "other"
     9 | [targets.prod.fargate]
       |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `cloud-run`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `cloud-run`
 
     error: unknown key `resource`
       --> carrack.toml:10:15

@@ -173,3 +173,33 @@ fn whatever_the_file_says_from_nothing_on() {
     }
     ok(twice(&token(&cloud, &all), "shop"));
 }
+
+#[test]
+fn a_job_from_its_first_deploy_to_its_end() {
+    let cloud = LocalCloud::start();
+    let text = |say: &str| {
+        let service = built("nightly", &format!("[env]\nSAY = \"{say}\"\n{TARGET}{ACCOUNT}"));
+        service.replace("[service]", "[job]").replace("port = 8080\npublic = true\n", "")
+    };
+    let file = folder(&cloud.dir().join("app"), &text("one"));
+    walk(&cloud, &file, "first", &[&["deploy"]]);
+    fs::write(&file, text("two")).unwrap();
+    another_image(&file);
+    walk(&cloud, &file, "plan", &[&["plan"]]);
+    walk(&cloud, &file, "change", &[&["deploy"]]);
+    walk(&cloud, &file, "jobs-run", &[&["jobs", "run", "--no-wait"]]);
+    // What is needed only at times is named when it is.
+    let mut all = printed(&cloud, &file, "jobs-run", false);
+    all.extend(printed(&cloud, &file, "jobs-run", true));
+    let otherwise: Script<'_> = &[&["jobs", "run", "--env", "SAY=three"]];
+    for one in ["run.jobs.runWithOverrides", "run.jobs.get", "run.executions.get"] {
+        refused_for(&run(&cloud, &token(&cloud, &without(&all, one)), &file, otherwise), one);
+    }
+    ok(run(&cloud, &token(&cloud, &all), &file, otherwise));
+    let silent = ok(run(&cloud, &token(&cloud, &without(&all, "logging.logEntries.list")), &file, otherwise));
+    assert!(stderr(&silent).contains("the log cannot be read"), "{}", stderr(&silent));
+    walk(&cloud, &file, "jobs-executions", &[&["jobs", "executions"]]);
+    walk(&cloud, &file, "status", &[&["status"]]);
+    walk(&cloud, &file, "logs", &[&["logs"]]);
+    walk(&cloud, &file, "destroy", &[&["destroy", "--yes"]]);
+}

@@ -206,6 +206,7 @@ impl<'a> Bench<'a> {
             ways: &client.registries,
             name: cell.name.clone(),
             deploy: Self::spec(flow),
+            job: None,
             image,
             chosen: flow != Flow::Rollout,
             secrets: Options::default(),

@@ -105,7 +105,7 @@ fn scopes(provider: &CloudRun, need: &Need) -> Vec<Scope> {
     let table = &provider.permissions;
     let project = match need.on.kind {
         ScopeKind::Project => return vec![need.on.clone()],
-        ScopeKind::Service => own.clone(),
+        ScopeKind::Service | ScopeKind::Job => own.clone(),
         ScopeKind::ServiceAccount => place::account_project(table, &need.on.name).to_owned(),
         ScopeKind::Repository => Repository::of(&need.on).project,
         ScopeKind::Secret => place::secret(table, &need.on.name).0.to_owned(),
@@ -126,6 +126,9 @@ async fn ask(provider: &CloudRun, cx: &Ctx, scope: &Scope, permissions: &BTreeSe
         ScopeKind::Project => format!("{PROJECTS}/v3/projects/{}", scope.name),
         ScopeKind::Service => {
             format!("https://run.googleapis.com/v2/projects/{project}/locations/{region}/services/{}", scope.name)
+        }
+        ScopeKind::Job => {
+            format!("https://run.googleapis.com/v2/projects/{project}/locations/{region}/jobs/{}", scope.name)
         }
         ScopeKind::ServiceAccount => {
             format!("https://iam.googleapis.com/v1/projects/-/serviceAccounts/{}", scope.name)

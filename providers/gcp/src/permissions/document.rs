@@ -151,7 +151,7 @@ fn terraform(table: &Table, role: Option<&Custom>, rest: &[Grant]) -> String {
 
 fn binding(table: &Table, grant: &Grant) -> String {
     let (kind, place): (_, Vec<(&str, String)>) = match grant.on.kind {
-        ScopeKind::Project | ScopeKind::Service => {
+        ScopeKind::Project | ScopeKind::Service | ScopeKind::Job => {
             ("google_project_iam_member", vec![("project", grant.on.name.clone())])
         }
         ScopeKind::ServiceAccount => {

@@ -46,6 +46,16 @@ pub(super) fn needs(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Nee
         Task::Logs => list.project("logging.logEntries.list", "reads log entries", LOGGING),
         Task::Destroy => list.destroy(),
         Task::Check => list.check(),
+        Task::JobsRun => list.run(),
+        Task::JobsExecutions => {
+            list.job("run.executions.list", "lists executions");
+            list.job("run.tasks.list", "lists the tasks of one");
+            list.only("for `jobs tasks`");
+        }
+        Task::JobsCancel => {
+            list.job("run.executions.cancel", "ends the execution");
+            list.wait();
+        }
         Task::Deploy | Task::Ci => {}
         secrets => list.secret_task(secrets),
     }
@@ -65,7 +75,7 @@ const fn parts(task: Task) -> Option<&'static [Task]> {
 fn pipeline(table: &Table, task: Task, subject: &Subject<'_>) -> Vec<Need> {
     let mut list = List { table, subject, account: SOME_ACCOUNT, needs: Vec::new() };
     if task == Task::Ci {
-        list.project("run.services.create", "makes the service", RUN);
+        list.create();
         list.only("when the service is not there yet, and the pipeline is to make it");
     }
     list.needs
@@ -97,8 +107,27 @@ impl List<'_> {
     }
 
     fn service(&mut self, permission: &str, why: &str, source: &'static str) {
-        let on = Scope::new(ScopeKind::Service, self.subject.service.as_str());
-        self.put(Who::Deployer, on, permission, why, source);
+        let name = self.subject.service.as_str();
+        if !self.subject.job {
+            return self.put(Who::Deployer, Scope::new(ScopeKind::Service, name), permission, why, source);
+        }
+        // The same calls, of a job.
+        let (permission, why) = (permission.replace("run.services.", "run.jobs."), why.replace("service", "job"));
+        self.put(Who::Deployer, Scope::new(ScopeKind::Job, name), &permission, &why, source);
+    }
+
+    /// What is not there yet has no policy of its own.
+    fn create(&mut self) {
+        match self.subject.job {
+            true => self.project("run.jobs.create", "makes the job", RUN),
+            false => self.project("run.services.create", "makes the service", RUN),
+        }
+    }
+
+    /// On the job, whatever the file is of.
+    fn job(&mut self, permission: &str, why: &str) {
+        let on = Scope::new(ScopeKind::Job, self.subject.service.as_str());
+        self.put(Who::Deployer, on, permission, why, RUN);
     }
 
     fn secret(&mut self, secret: &str, permission: &str, why: &str) {
@@ -112,6 +141,9 @@ impl List<'_> {
     /// GET services/NAME, and GET services/NAME:getIamPolicy, whose refusal is no failure unless the file says `public`.
     fn observe(&mut self) {
         self.service("run.services.get", "reads the live service", RUN);
+        if self.subject.job {
+            return;
+        }
         self.service("run.services.getIamPolicy", "reads who may call the service", RUN);
         if !self.file_says_public() {
             self.only("without it whether the service is public is unknown, and stays as it is");
@@ -218,7 +250,7 @@ impl List<'_> {
 
     /// GET of a private service's URL.
     fn verify(&mut self) {
-        if self.subject.spec.public != Some(true) {
+        if self.subject.spec.public != Some(true) && !self.subject.job {
             self.service("run.routes.invoke", "asks the service itself, when it is private", INVOKE);
             self.only("without it that it answers is not seen");
         }
@@ -234,6 +266,9 @@ impl List<'_> {
 
     /// When a revision does not start: its settings, conditions and last lines.
     fn evidence(&mut self) {
+        if self.subject.job {
+            return;
+        }
         let case = "when a revision does not start, to say why";
         self.service("run.revisions.get", "reads a failed revision", RUN);
         self.only(case);
@@ -256,7 +291,7 @@ impl List<'_> {
         self.push();
         self.repository();
         self.deployed_image();
-        self.project("run.services.create", "makes the service", RUN);
+        self.create();
         self.wait();
         self.act_as();
         if self.subject.spec.public == Some(true) {
@@ -287,6 +322,9 @@ impl List<'_> {
 
     fn status(&mut self) {
         self.service("run.services.get", "reads the live service", RUN);
+        if self.subject.job {
+            return self.job("run.executions.list", "lists its executions");
+        }
         self.service("run.revisions.list", "lists its revisions", RUN);
         self.service("run.services.getIamPolicy", "reads who may call the service", RUN);
         self.only("without it whether the service is public is unknown");
@@ -331,6 +369,21 @@ impl List<'_> {
         self.service("run.services.get", "reads the live service", RUN);
         self.service("run.services.delete", "removes it", RUN);
         self.wait();
+    }
+
+    /// POST jobs/NAME:run, GET executions/NAME until it ends, and what it wrote.
+    fn run(&mut self) {
+        self.job("run.jobs.run", "starts an execution");
+        self.job("run.jobs.runWithOverrides", "starts one that is otherwise than its job");
+        self.only("for `--arg`, `--env`, `--tasks` and `--task-timeout`");
+        self.job("run.jobs.get", "finds the container that they are for");
+        self.only("for `--arg`, `--env`, `--tasks` and `--task-timeout`");
+        self.job("run.executions.get", "sees how it ends");
+        self.only("not with `--no-wait`");
+        self.job("run.tasks.list", "sees how its tasks ended");
+        self.only("not with `--no-wait`");
+        self.project("logging.logEntries.list", "reads what it writes", LOGGING);
+        self.only("without it, and with `--no-wait`, its log is not shown");
     }
 
     /// `testIamPermissions` itself asks for none.

@@ -24,6 +24,10 @@ const RUN_VIEWER: &[&str] = &[
     "run.services.getIamPolicy",
     "run.revisions.get",
     "run.revisions.list",
+    "run.jobs.get",
+    "run.executions.get",
+    "run.executions.list",
+    "run.tasks.list",
     "run.operations.get",
     "resourcemanager.projects.get",
 ];
@@ -33,11 +37,21 @@ const RUN_DEVELOPER: &[&str] = &[
     "run.services.getIamPolicy",
     "run.revisions.get",
     "run.revisions.list",
+    "run.jobs.get",
+    "run.executions.get",
+    "run.executions.list",
+    "run.tasks.list",
     "run.operations.get",
     "resourcemanager.projects.get",
     "run.services.create",
     "run.services.update",
     "run.services.delete",
+    "run.jobs.create",
+    "run.jobs.update",
+    "run.jobs.delete",
+    "run.jobs.run",
+    "run.jobs.runWithOverrides",
+    "run.executions.cancel",
     "run.routes.invoke",
 ];
 const RUN_ADMIN: &[&str] = &[
@@ -46,11 +60,21 @@ const RUN_ADMIN: &[&str] = &[
     "run.services.getIamPolicy",
     "run.revisions.get",
     "run.revisions.list",
+    "run.jobs.get",
+    "run.executions.get",
+    "run.executions.list",
+    "run.tasks.list",
     "run.operations.get",
     "resourcemanager.projects.get",
     "run.services.create",
     "run.services.update",
     "run.services.delete",
+    "run.jobs.create",
+    "run.jobs.update",
+    "run.jobs.delete",
+    "run.jobs.run",
+    "run.jobs.runWithOverrides",
+    "run.executions.cancel",
     "run.routes.invoke",
     "run.services.setIamPolicy",
 ];
@@ -102,9 +126,26 @@ const SECRET_ADMIN: &[&str] = &[
     "resourcemanager.projects.get",
 ];
 
-const ROLES: [Role; 15] = [
-    Role { name: "roles/run.invoker", size: 1, holds: &["run.routes.invoke"], also: "nothing" },
-    Role { name: "roles/run.viewer", size: 45, holds: RUN_VIEWER, also: "may see jobs, worker pools and tasks too" },
+const ROLES: [Role; 17] = [
+    Role {
+        name: "roles/run.invoker",
+        size: 2,
+        holds: &["run.jobs.run", "run.routes.invoke"],
+        also: "may call every service, and run every job as it is",
+    },
+    Role {
+        name: "roles/run.jobsExecutor",
+        size: 2,
+        holds: &["run.executions.cancel", "run.jobs.run"],
+        also: "may run every job as it is, and cancel its executions",
+    },
+    Role {
+        name: "roles/run.jobsExecutorWithOverrides",
+        size: 3,
+        holds: &["run.executions.cancel", "run.jobs.run", "run.jobs.runWithOverrides"],
+        also: "may run every job, also with other arguments and variables, and cancel its executions",
+    },
+    Role { name: "roles/run.viewer", size: 45, holds: RUN_VIEWER, also: "may see worker pools too" },
     Role {
         name: "roles/run.developer",
         size: 85,
@@ -211,7 +252,7 @@ fn least(permissions: &[String]) -> Vec<(&'static Role, Vec<String>)> {
 /// seeing how a change ends, so that it is the project that has the role.
 pub(super) fn level(table: &Table, on: &Scope) -> Scope {
     match on.kind {
-        ScopeKind::Service => Scope::new(ScopeKind::Project, table.project.clone()),
+        ScopeKind::Service | ScopeKind::Job => Scope::new(ScopeKind::Project, table.project.clone()),
         _ => on.clone(),
     }
 }
@@ -264,7 +305,9 @@ pub(super) fn member(table: &Table, who: Who, members: Members<'_>) -> String {
 /// One binding. Without `--condition` gcloud asks, or fails, when the policy has a binding with one.
 pub(super) fn command(table: &Table, on: &Scope, member: &str, role: &str) -> String {
     let place = match on.kind {
-        ScopeKind::Project | ScopeKind::Service => format!("projects add-iam-policy-binding {}", on.name),
+        ScopeKind::Project | ScopeKind::Service | ScopeKind::Job => {
+            format!("projects add-iam-policy-binding {}", on.name)
+        }
         ScopeKind::ServiceAccount => format!(
             "iam service-accounts add-iam-policy-binding {} --project {}",
             on.name,

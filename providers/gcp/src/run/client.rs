@@ -13,7 +13,7 @@ use crate::{CloudRun, error::classify, operations::Operation};
 /// The API's URL with its version.
 pub(crate) const BASE: &str = "https://run.googleapis.com/v2";
 
-fn parent(provider: &CloudRun) -> String {
+pub(super) fn parent(provider: &CloudRun) -> String {
     format!("projects/{}/locations/{}", provider.project, provider.region)
 }
 
@@ -21,7 +21,7 @@ fn service_url(provider: &CloudRun, name: &ServiceName) -> String {
     format!("{BASE}/{}/services/{name}", parent(provider))
 }
 
-fn request(provider: &CloudRun, method: Method, url: String) -> Request {
+pub(super) fn request(provider: &CloudRun, method: Method, url: String) -> Request {
     Request::new(method, url).bearer(&provider.token).classify(classify)
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn get_revision(
 }
 
 /// Every page; empty when the parent does not exist.
-async fn list(provider: &CloudRun, cx: &Ctx, url: &str, field: &str) -> Result<Vec<Value>> {
+pub(super) async fn list(provider: &CloudRun, cx: &Ctx, url: &str, field: &str) -> Result<Vec<Value>> {
     let mut all = Vec::new();
     let mut token = String::new();
     loop {

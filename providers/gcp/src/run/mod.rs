@@ -5,6 +5,7 @@ mod client;
 mod cloud_sql;
 mod edit;
 pub(crate) mod evidence;
+mod jobs;
 mod mounts;
 mod network;
 pub(crate) mod pass_through;

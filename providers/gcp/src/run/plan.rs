@@ -96,6 +96,7 @@ pub(crate) fn plan(target: ServiceRef, intent: &Intent, observed: &Observed) -> 
         Intent::Traffic(change) => (plan_change(&target, change, live)?, Vec::new()),
         Intent::Restore(revision) => (plan_restore(&target, revision, live)?, Vec::new()),
         Intent::Destroy => (plan_destroy(&target, live)?, Vec::new()),
+        Intent::Job(_) => return Err(Error::new(ErrorKind::Internal, "a job is no service")),
     };
     Ok(Plan { format: FORMAT, target, intent: intent.clone(), base: observed.fingerprint.clone(), steps, kept })
 }

@@ -43,6 +43,9 @@ pub(super) fn of_text(text: &str, around: Surroundings<'_>) -> Vec<Sign> {
     if has("container ran out of memory") {
         signs.push(Sign::OutOfMemory { limit: None, used: None });
     }
+    if has("The configured timeout was reached") {
+        signs.push(Sign::TimedOut);
+    }
     if has("failed the configured startup probe") {
         signs.push(Sign::ProbeFailed { answered: None });
     }

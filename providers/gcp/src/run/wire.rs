@@ -193,7 +193,7 @@ pub(super) fn ingress_index(containers: &[Value]) -> usize {
 }
 
 impl Condition {
-    fn readiness(&self, reconciling: bool) -> Readiness {
+    pub(super) fn readiness(&self, reconciling: bool) -> Readiness {
         match self.state.as_str() {
             // The condition is an outcome only once the cloud is done.
             _ if reconciling => Readiness::Progressing(self.message.clone()),
@@ -253,7 +253,7 @@ impl Service {
         receipt.owned.extend(of_service);
         receipt.owned.sort();
         receipt.owned.dedup();
-        Ok(Some(as_trusted(receipt, image)))
+        Ok(Some(receipt.of_image(image)))
     }
 }
 
@@ -265,18 +265,12 @@ pub(super) fn summary(raw: &Value) -> Result<ServiceSummary> {
 
 /// What stands on one revision.
 pub(super) fn receipt_of(annotations: &BTreeMap<String, String>, image: Option<&ImageRef>) -> Result<Option<Receipt>> {
-    Ok(parse_receipt(annotations)?.map(|receipt| as_trusted(receipt, image)))
+    Ok(parse_receipt(annotations)?.map(|receipt| receipt.of_image(image)))
 }
 
 /// What stands on the live template, whatever image it is about.
 pub(super) fn receipt_of_template(template: &Value) -> Result<Option<Receipt>> {
     parse_receipt(&read::<Template>(template)?.annotations)
-}
-
-/// Other clients copy annotations from one revision to the next: of another image's receipt only `owned` is to be
-/// trusted.
-fn as_trusted(receipt: Receipt, image: Option<&ImageRef>) -> Receipt {
-    if image.and_then(ImageRef::digest) == Some(receipt.digest.as_str()) { receipt } else { receipt.copied() }
 }
 
 fn parse_receipt(annotations: &BTreeMap<String, String>) -> Result<Option<Receipt>> {
@@ -290,7 +284,7 @@ fn parse_receipt(annotations: &BTreeMap<String, String>) -> Result<Option<Receip
 
 /// Going on without it would forget which fields are ours.
 fn unreadable_receipt(why: &str) -> Error {
-    Error::new(ErrorKind::Conflict, format!("the service's annotation `{RECEIPT}` {why}"))
+    Error::new(ErrorKind::Conflict, format!("its annotation `{RECEIPT}` {why}"))
         .hint("use the version of Carrack that deployed it last, or a newer one")
 }
 

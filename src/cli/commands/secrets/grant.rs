@@ -63,6 +63,10 @@ async fn service_account(cx: &Ctx, provider: &dyn Provider, project: &Project) -
     if let Some(account) = &project.resolved.deploy.spec.workload.service_account {
         return Ok(Some(account.clone()));
     }
+    if project.resolved.job.is_some() {
+        let observed = provider.jobs().observe(cx, &project.resolved.name).await?;
+        return Ok(observed.job.and_then(|live| live.spec.workload.service_account));
+    }
     let observed = provider.observe(cx, &project.resolved.name).await?;
     Ok(observed.service.and_then(|live| live.spec.workload.service_account))
 }
