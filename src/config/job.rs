@@ -40,10 +40,11 @@ pub(super) fn deploy(file: &File, over: Option<&schema::Target>, shared: &Deploy
 }
 
 /// Sections of a service that a job has not, and what to write in their place.
-const OF_SERVICE: [(&str, &str); 3] = [
+const OF_SERVICE: [(&str, &str); 4] = [
     ("scaling", "a job has `tasks` and `parallelism` under [job]"),
     ("health", "a job is done when its program ends with exit code 0"),
     ("rollout", "a deploy changes what the next execution runs, and nothing that runs now"),
+    ("sidecars", "a job's tasks have one container here; further ones of a live job stay as they are"),
 ];
 
 /// Keys of [resources] that are about the time between requests, or before the first one.

@@ -1,5 +1,8 @@
 //! The place in the file that a field of the spec comes from.
-use carrack_core::json_path::{JsonPath, Part};
+use carrack_core::{
+    fields::{SIDECARS, sidecar},
+    json_path::{JsonPath, Part},
+};
 
 use super::{
     diagnostics::Span,
@@ -19,10 +22,14 @@ pub(crate) fn place(root: &Node, target: Option<&str>, field: Option<&str>) -> S
     if let Some(span) = field.and_then(|field| cloud(root, target.as_deref()?, field)) {
         return span;
     }
-    if let Some(file) = field.and_then(|field| field.strip_prefix("secrets.")).filter(|name| name.starts_with('/')) {
+    let (section, own) = match field.and_then(sidecar) {
+        Some((name, own)) => (vec![SIDECARS, name, "secrets"], Some(own)),
+        None => (vec!["secrets"], field),
+    };
+    if let Some(file) = own.and_then(|field| field.strip_prefix("secrets.")).filter(|name| name.starts_with('/')) {
         let in_target =
-            target.as_ref().and_then(|target| mount(root, &[target.as_slice(), &["secrets"]].concat(), file));
-        if let Some(span) = in_target.or_else(|| mount(root, &["secrets"], file)) {
+            target.as_ref().and_then(|target| mount(root, &[target.as_slice(), section.as_slice()].concat(), file));
+        if let Some(span) = in_target.or_else(|| mount(root, &section, file)) {
             return span;
         }
     }

@@ -3,7 +3,7 @@
 //! | step | files |
 //! |---|---|
 //! | text to values with places | `document`, `interpolate` |
-//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `settings`, `rollout`, `pass_through` read one value; `rules` hold between keys, `job` between a job's and a service's |
+//! | values to sections | `schema` lists every key; `read` makes readers from it; `values`, `numbers`, `units`, `names`, `secrets`, `settings`, `sidecars`, `volumes`, `rollout`, `pass_through` read one value; `rules` hold between keys, `job` between a job's and a service's |
 //! | sections to a deploy | `resolve` and `lay` lay a target's overrides over the neutral part |
 //! | what is wrong, and where | `diagnostics`, `suggest`, `locate` |
 mod diagnostics;
@@ -23,10 +23,12 @@ mod rules;
 mod schema;
 mod secrets;
 mod settings;
+mod sidecars;
 mod suggest;
 mod template;
 mod units;
 mod values;
+mod volumes;
 
 #[cfg(test)]
 mod tests;

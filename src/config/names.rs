@@ -17,6 +17,12 @@ pub(crate) fn service_variable(name: &str) -> Result<(), Invalid> {
     Err(if name == "PORT" { invalid.hint("to choose the port write `port = 8080` under [service]") } else { invalid })
 }
 
+/// The same of a sidecar's variable, which is told no port:
+/// <https://cloud.google.com/run/docs/container-contract#env-vars>
+pub(crate) fn sidecar_variable(name: &str) -> Result<(), Invalid> {
+    if name == "PORT" { Ok(()) } else { service_variable(name) }
+}
+
 /// The name of any variable.
 pub(crate) fn variable(name: &str) -> Result<(), Invalid> {
     if is_variable_name(name) {
@@ -100,6 +106,42 @@ pub(crate) fn mount(path: &str) -> Result<(), Invalid> {
         ));
     }
     Ok(())
+}
+
+/// Where a container mounts a volume.
+pub(crate) fn folder(path: &str) -> Result<(), Invalid> {
+    let folder = path.trim_end_matches('/');
+    if folder.is_empty() && path.starts_with('/') {
+        let invalid = Invalid::new(format!("invalid path `{path}`"));
+        return Err(invalid.label("the mount would hide every file of the image"));
+    }
+    // As for a file in it.
+    mount(&format!("{folder}/a")).map_err(|invalid| {
+        let hint = "use an absolute path such as \"/cache\", without `..`, `:` and control characters";
+        let again = Invalid::new(format!("invalid path `{path}`")).hint(hint);
+        match SYSTEM_FOLDERS.iter().find(|system| folder == **system || folder.starts_with(&format!("{system}/"))) {
+            Some(_) => Invalid { hints: Vec::new(), message: again.message, ..invalid },
+            None => again,
+        }
+    })
+}
+
+/// A DNS label: <https://cloud.google.com/run/docs/reference/rest/v2/Container>
+pub(crate) const PART: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+const LONGEST_PART: usize = 63;
+
+/// The name of a container or volume.
+pub(crate) fn part(what: &str, name: &str) -> Result<(), Invalid> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let good = (1..=LONGEST_PART).contains(&name.len())
+        && name.bytes().all(|byte| inner(byte) || byte == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if good {
+        return Ok(());
+    }
+    Err(Invalid::new(format!("invalid {what} name `{name}`"))
+        .hint("use 1 to 63 of a-z, 0-9 and `-`, with no `-` at either end"))
 }
 
 /// <https://cloud.google.com/resource-manager/docs/labels-overview#requirements>

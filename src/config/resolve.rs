@@ -7,17 +7,18 @@ use std::{
 use carrack_core::{
     job::JobDeploy,
     plan::Deploy,
-    spec::{EnvValue, ImageRef, Probe, ProbeCheck, Probes, ProviderId, ServiceName, ServiceSpec},
+    spec::{ContainerSpec, EnvValue, ImageRef, Probe, ProbeCheck, Probes, ProviderId, ServiceName, ServiceSpec},
 };
 
 use super::{
     job, lay,
-    read::At,
+    read::{At, Entries},
     rollout,
     rules::{DEFAULT_FAILURES, DEFAULT_PERIOD, DEFAULT_TIMEOUT},
     schema::{self, File, Words},
     secrets::{SecretEntry, Secrets},
-    values::SCRATCH,
+    sidecars,
+    values::{EnvText, SCRATCH},
 };
 
 /// What the file says for one target.
@@ -170,6 +171,7 @@ fn deploy(spec: ServiceSpec, file: &File, over: Option<&schema::Target>) -> Depl
     if file.annotations.is_some() || over.is_some_and(|over| over.annotations.is_some()) {
         tables.push("annotations".to_owned());
     }
+    tables.extend(sidecars::tables(file, over));
     let exact = over.and_then(schema::Target::exact).or(file.exact());
     let mut exact: Vec<String> = exact
         .iter()
@@ -191,6 +193,7 @@ fn neutral(file: &File) -> ServiceSpec {
         spec.workload.main.args = service.args.as_ref().map(words);
         spec.port = service.port.as_ref().map(|port| port.value.0);
         spec.public = service.public.as_ref().map(|public| public.value);
+        spec.workload.main.depends_on = service.depends_on.as_ref().map(words);
         lay::service(&mut spec, service);
     }
     if let Some(At { value: job, .. }) = &file.job {
@@ -198,9 +201,11 @@ fn neutral(file: &File) -> ServiceSpec {
     }
     lay::parts(&mut spec, file.network.as_ref(), file.cloud_sql.as_ref(), file.annotations.as_ref());
     lay_tables(&mut spec, file.env.as_ref(), file.labels.as_ref());
-    lay_secrets(&mut spec, file.secrets.as_ref());
+    lay_secrets(&mut spec.workload.main, file.secrets.as_ref());
     lay_sizes(&mut spec, file.resources.as_ref(), file.scaling.as_ref());
     lay_health(&mut spec.workload.main.probes, file.health.as_ref());
+    sidecars::lay(&mut spec.workload, None, file.sidecars.as_ref());
+    sidecars::lay_volumes(&mut spec.workload, file.volumes.as_ref());
     spec
 }
 
@@ -209,6 +214,7 @@ fn lay_over(spec: &mut ServiceSpec, file: &File, over: &schema::Target) {
         let main = &mut spec.workload.main;
         put(&mut main.command, service.command.as_ref(), words);
         put(&mut main.args, service.args.as_ref(), words);
+        put(&mut main.depends_on, service.depends_on.as_ref(), words);
         put(&mut spec.port, service.port.as_ref(), |port| port.value.0);
         put(&mut spec.public, service.public.as_ref(), |at| at.value);
         lay::service_override(spec, service);
@@ -219,37 +225,49 @@ fn lay_over(spec: &mut ServiceSpec, file: &File, over: &schema::Target) {
     }
     let account = over.service_account.as_ref();
     spec.workload.service_account = account.map(|account| account.value.0.clone());
-    // An entry is replaced as a whole: a file of the neutral part may be a variable, or another file, here.
-    let replaced = |name: &str| over.secrets.as_ref().is_some_and(|secrets| secrets.value.map.contains_key(name));
-    for (name, entry) in file.secrets.iter().flat_map(|secrets| &secrets.value.map).filter(|(name, _)| replaced(name)) {
-        match &entry.value.0.mount {
-            Some(mount) => drop(spec.workload.main.mounts.remove(&mount.value.0)),
-            None => drop(spec.workload.main.env.remove(name)),
-        }
-    }
+    replaced_secrets(&mut spec.workload.main, file.secrets.as_ref(), over.secrets.as_ref());
     lay_tables(spec, over.env.as_ref(), over.labels.as_ref());
-    lay_secrets(spec, over.secrets.as_ref());
+    lay_secrets(&mut spec.workload.main, over.secrets.as_ref());
     lay_sizes(spec, over.resources.as_ref(), over.scaling.as_ref());
     lay_health(&mut spec.workload.main.probes, over.health.as_ref());
+    sidecars::lay(&mut spec.workload, file.sidecars.as_ref(), over.sidecars.as_ref());
+    sidecars::lay_volumes(&mut spec.workload, over.volumes.as_ref());
 }
 
 fn lay_tables(spec: &mut ServiceSpec, env: Option<&At<schema::Env>>, labels: Option<&At<schema::Labels>>) {
-    for (name, text) in env.iter().flat_map(|env| &env.value.map) {
-        let value = EnvValue::Plain(text.value.0.clone());
-        spec.workload.main.env.insert(name.clone(), value);
-    }
+    lay_env(&mut spec.workload.main, env);
     for (key, text) in labels.iter().flat_map(|labels| &labels.value.map) {
         let value = text.value.0.clone();
         spec.workload.labels.insert(key.clone(), value);
     }
 }
 
-fn lay_secrets(spec: &mut ServiceSpec, secrets: Option<&At<Secrets>>) {
-    let main = &mut spec.workload.main;
+pub(super) fn lay_env<K>(container: &mut ContainerSpec, env: Option<&At<Entries<K, EnvText>>>) {
+    for (name, text) in env.iter().flat_map(|env| &env.value.map) {
+        container.env.insert(name.clone(), EnvValue::Plain(text.value.0.clone()));
+    }
+}
+
+/// An entry is replaced as a whole: a file of the neutral part may be a variable, or another file, here.
+pub(super) fn replaced_secrets(
+    container: &mut ContainerSpec,
+    neutral: Option<&At<Secrets>>,
+    over: Option<&At<Secrets>>,
+) {
+    let replaced = |name: &str| over.is_some_and(|secrets| secrets.value.map.contains_key(name));
+    for (name, entry) in neutral.iter().flat_map(|secrets| &secrets.value.map).filter(|(name, _)| replaced(name)) {
+        match &entry.value.0.mount {
+            Some(mount) => drop(container.mounts.remove(&mount.value.0)),
+            None => drop(container.env.remove(name)),
+        }
+    }
+}
+
+pub(super) fn lay_secrets(container: &mut ContainerSpec, secrets: Option<&At<Secrets>>) {
     for (name, At { value: SecretEntry(secret), .. }) in secrets.iter().flat_map(|secrets| &secrets.value.map) {
         match &secret.mount {
-            Some(mount) => drop(main.mounts.insert(mount.value.0.clone(), secret.reference())),
-            None => drop(main.env.insert(name.clone(), EnvValue::Secret(secret.reference()))),
+            Some(mount) => drop(container.mounts.insert(mount.value.0.clone(), secret.reference())),
+            None => drop(container.env.insert(name.clone(), EnvValue::Secret(secret.reference()))),
         }
     }
 }
@@ -272,12 +290,14 @@ fn lay_sizes(spec: &mut ServiceSpec, resources: Option<&At<schema::Resources>>, 
     }
 }
 
-fn lay_health(probes: &mut Probes, health: Option<&At<schema::Health>>) {
+pub(super) fn lay_health(probes: &mut Probes, health: Option<&At<schema::Health>>) {
     if let Some(At { value, .. }) = health {
         let startup = value.startup.as_ref().and_then(|at| probe(&at.value));
         let liveness = value.liveness.as_ref().and_then(|at| probe(&at.value));
         put(&mut probes.startup, startup, |probe| probe);
+        let readiness = value.readiness.as_ref().and_then(|at| probe(&at.value));
         put(&mut probes.liveness, liveness, |probe| probe);
+        put(&mut probes.readiness, readiness, |probe| probe);
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     numbers::Failures,
     read::{At, Context, Table},
     schema::{Build, File, Image, Probe, Target},
-    secrets,
+    secrets, sidecars,
     units::show_duration,
     values::{KeyedTable, PROVIDERS, SCRATCH},
 };
@@ -28,6 +28,7 @@ const LONGEST_START: Duration = Duration::from_secs(240);
 pub(crate) fn file(file: &File, table: &Table<'_>, context: &mut Context) {
     secrets::rules(file, table, context);
     job::rules(table, context);
+    sidecars::rules(file, context);
     let targets = table.node.get("targets").map_or(&[][..], |entry| entry.node.entries());
     for name in file.exact().iter().flat_map(|exact| &exact.value) {
         let key = &name.value.0;

@@ -12,10 +12,12 @@ use super::{
     rules,
     secrets::Secrets,
     settings::{AnnotationKey, Description, Folder, NetworkName, NetworkTag, SqlInstance},
+    sidecars::Sidecars,
     values::{
         Base, Command, EnvText, FederationProvider, HttpPath, ImageFile, ImageName, KeyedTable, LabelKey, LabelValue,
         LocalPath, Project, Region, Repository, ServiceAccount, ServiceVariable, SomeText, TargetName, Variable,
     },
+    volumes::Volumes,
 };
 
 section! {
@@ -45,6 +47,10 @@ section! {
         cloud_sql: optional Vec<At<SqlInstance>>,
         /// Health checks.
         health: optional Health,
+        /// Containers beside the main one.
+        sidecars: optional Sidecars,
+        /// What containers can mount, beside secrets.
+        volumes: optional Volumes,
         /// How the traffic goes over to a new revision. Absent: all of it at once.
         rollout: optional Rollout,
         /// Named places to deploy to.
@@ -90,7 +96,9 @@ section! {
         invoker_check: optional bool,
         /// How the cloud isolates the container: `gen1` or `gen2`.
         execution_environment: optional SomeText,
-        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`, `annotations`.
+        /// The sidecars that have to be up before the service's own container starts, by their names.
+        depends_on: optional Words,
+        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`, `annotations`, `volumes`, `sidecars`.
         exact: optional Vec<At<KeyedTable>>,
     }
 }
@@ -190,7 +198,9 @@ section! {
         invoker_check: optional bool,
         /// How the cloud isolates the container: `gen1` or `gen2`.
         execution_environment: optional SomeText,
-        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`, `annotations`.
+        /// The sidecars that have to be up before the service's own container starts, by their names.
+        depends_on: optional Words,
+        /// Sections whose other live entries are removed: `env`, `secrets`, `labels`, `annotations`, `volumes`, `sidecars`.
         exact: optional Vec<At<KeyedTable>>,
     }
 }
@@ -306,6 +316,8 @@ section! {
         startup: optional Probe,
         /// When it fails the container is restarted.
         liveness: optional Probe,
+        /// While it fails the instance gets no new request.
+        readiness: optional Probe,
     }
 }
 
@@ -370,6 +382,10 @@ section! {
         cloud_sql: optional Vec<At<SqlInstance>>,
         /// Overrides health checks of [health], each as a whole.
         health: optional Health,
+        /// Adds to [sidecars], and overrides keys of those that are in it.
+        sidecars: optional Sidecars,
+        /// Adds to [volumes] and overrides its entries, each as a whole.
+        volumes: optional Volumes,
         /// Overrides keys of [rollout].
         rollout: optional Rollout,
         /// What no key of Carrack's says: fields of the service in Cloud Run's own JSON.

@@ -9,8 +9,8 @@ use super::{
     document::{Node, Value},
     names,
     read::{At, Context, Entries, Invalid, Read, Table, section},
-    schema::{Env, File},
-    values::{ServiceVariable, text, valid},
+    schema::File,
+    values::{EnvText, ServiceVariable, text, valid},
 };
 
 pub(crate) type Secrets = Entries<ServiceVariable, SecretEntry>;
@@ -104,6 +104,11 @@ impl MountPath {
     fn parts(&self) -> (&str, &str) {
         self.0.rsplit_once('/').unwrap_or(("", &self.0))
     }
+
+    /// The folder that shows it.
+    pub(crate) fn folder(&self) -> &str {
+        self.parts().0
+    }
 }
 
 impl SecretUse {
@@ -135,8 +140,27 @@ pub(crate) fn rules(file: &File, table: &Table<'_>, context: &mut Context) {
     }
 }
 
+/// The same for one container alone; `section` is where its tables stand.
+pub(crate) fn rules_of<K>(
+    env: Option<&At<Entries<K, EnvText>>>,
+    secrets: Option<&At<Secrets>>,
+    node: &Node,
+    section: &str,
+    context: &mut Context,
+) {
+    one_kind(env, secrets, node, &format!("{section}."), context);
+    let all: Vec<_> = secrets.map(|secrets| &secrets.value.map).into_iter().flatten().collect();
+    folders(&all, |_| true, context);
+}
+
 /// Reports both places of a variable that is a text and a secret.
-fn one_kind(env: Option<&At<Env>>, secrets: Option<&At<Secrets>>, node: &Node, section: &str, context: &mut Context) {
+fn one_kind<K>(
+    env: Option<&At<Entries<K, EnvText>>>,
+    secrets: Option<&At<Secrets>>,
+    node: &Node,
+    section: &str,
+    context: &mut Context,
+) {
     let (Some(env), Some(secrets)) = (env, secrets) else { return };
     let variables = secrets.value.map.iter().filter(|(_, entry)| entry.value.0.mount.is_none());
     for (name, _) in variables.filter(|(name, _)| env.value.map.contains_key(*name)) {

@@ -139,12 +139,12 @@ mod tests {
             ("memory", &["targets", "prod"], "belongs to [targets.prod.resources]"),
             ("labels", &["targets", "prod", "service"], &format!("{own} [targets.prod.labels]")),
             ("name", &["targets", "prod", "service"], "belongs to [service]"),
-            ("mount", &["env"], "belongs to [secrets.NAME]"),
+            ("mount", &["env"], "belongs to [secrets.NAME] or [volumes.NAME]"),
             ("version", &["targets", "prod"], "belongs to [targets.prod.secrets.NAME]"),
         ] {
             let expected = format!("`{key}` {expected}");
             assert_eq!(place(key, path), Some(expected), "{key} in {path:?}");
         }
-        assert_eq!(place("volumes", &[]), None);
+        assert_eq!(place("gpu", &[]), None);
     }
 }

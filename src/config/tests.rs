@@ -10,6 +10,7 @@ mod rollout;
 mod schema;
 mod secrets;
 mod settings;
+mod sidecars;
 mod unknown_keys;
 mod wrong_texts;
 mod wrong_types;

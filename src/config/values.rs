@@ -104,6 +104,17 @@ impl KeyRule for ServiceVariable {
     }
 }
 
+/// The keys of `[sidecars.NAME.env]`.
+#[derive(Clone, Debug)]
+pub(crate) struct SidecarVariable;
+
+impl KeyRule for SidecarVariable {
+    const PATTERN: &'static str = ServiceVariable::PATTERN;
+    fn check(key: &str) -> Result<(), Invalid> {
+        names::sidecar_variable(key)
+    }
+}
+
 /// The keys of `[image.build.env]`.
 #[derive(Clone, Debug)]
 pub(crate) struct Variable;

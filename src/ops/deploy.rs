@@ -19,7 +19,7 @@ use super::{
     converge::converge,
     deploy_secrets::{self, Grant},
     dossier::{explained, explained_later},
-    image::{Images, LocalImage, built_once, pinned, pushed_once},
+    image::{Images, LocalImage, built_once, pinned, pinned_sidecars, pushed_once},
     jobs, permissions, rollout,
     traffic::{open_choice, who_serves},
     verify,
@@ -128,8 +128,12 @@ async fn look(cx: &Ctx, request: &Request<'_>) -> Result<Prepared> {
     let image = found_image(cx, request);
     let mut deploy = request.deploy.clone();
     let observed = deploy_secrets::observed(cx, *provider, name, &mut deploy.spec, &request.secrets);
-    let ((image, local), (observed, grants)) = tokio::try_join!(image, observed)?;
+    let sidecars = pinned_sidecars(cx, request.ways, &request.deploy.spec);
+    let ((image, local), (observed, grants), sidecars) = tokio::try_join!(image, observed, sidecars)?;
     deploy.spec.workload.main.image = image;
+    for (name, image) in sidecars {
+        deploy.spec.workload.sidecars.entry(name).or_default().image = Some(image);
+    }
     let live = observed.service.as_ref();
     if request.chosen {
         // Somebody said what becomes of the traffic, and that is no rollout.

@@ -50,8 +50,7 @@ pub(super) async fn checked<T>(
     look: impl Future<Output = Result<T>>,
     account: impl Fn(&T) -> Option<String>,
 ) -> Result<(T, Vec<Grant>)> {
-    let wanted: Vec<(FieldPath, SecretRef)> =
-        workload.main.secrets().map(|(path, secret)| (path, secret.clone())).collect();
+    let wanted: Vec<(FieldPath, SecretRef)> = workload.secrets().map(|(path, secret)| (path, secret.clone())).collect();
     if wanted.is_empty() {
         return Ok((look.await?, Vec::new()));
     }
@@ -78,7 +77,7 @@ pub(super) async fn checked<T>(
     }
     check.readers(&wanted, &readers);
     let grants = check.told()?;
-    for (_, secret) in workload.main.secrets_mut() {
+    for secret in workload.secrets_mut() {
         if let Some(Answer::Version(version)) = versions.get(secret).filter(|_| secret.version != LATEST) {
             secret.version.clone_from(&version.id);
         }

@@ -61,8 +61,9 @@ fn file(
     // Who serves is told beside it.
     let mut deploy = Deploy { traffic: NewTraffic::None, tag: None, ..deploy.clone() };
     deploy.spec.workload.main.image = image.filter(|image| image.digest().is_some()).cloned();
-    let versions = live.spec.workload.main.live_secrets();
-    for (path, secret) in deploy.spec.workload.main.secrets_mut() {
+    let versions = live.spec.workload.live_secrets();
+    let paths: Vec<String> = deploy.spec.workload.secrets().map(|(path, _)| path).collect();
+    for (path, secret) in paths.into_iter().zip(deploy.spec.workload.secrets_mut()) {
         // That a newer version is there is told beside it too.
         if let Some(live) = versions.get(&path).filter(|live| live.name == secret.name && secret.version == UNRESOLVED)
         {

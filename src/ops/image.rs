@@ -9,8 +9,9 @@ use carrack_core::{
     event::{Ctx, Event, Phase},
     evidence::{Evidence, Sign},
     provider::Provider,
-    spec::ImageRef,
+    spec::{ImageRef, ServiceSpec},
 };
+use futures_util::future::try_join_all;
 use tokio::{sync::OnceCell, time::Instant};
 
 use crate::image::{
@@ -199,6 +200,16 @@ pub async fn pinned(cx: &Ctx, ways: &dyn Ways, image: &ImageRef) -> Result<Image
     }
     let digest = require(cx, ways, image).await?;
     Ok(ImageRef(format!("{}@{digest}", image.repository())))
+}
+
+/// The same for each sidecar that the file names an image of, side by side.
+pub async fn pinned_sidecars(cx: &Ctx, ways: &dyn Ways, spec: &ServiceSpec) -> Result<Vec<(String, ImageRef)>> {
+    let named = spec.workload.sidecars.iter().filter_map(|(name, sidecar)| Some((name, sidecar.image.as_ref()?)));
+    let each = named.map(async |(name, image)| match pinned(cx, ways, image).await {
+        Ok(image) => Ok((name.clone(), image)),
+        Err(error) => Err(error.at_field(format!("sidecars.{name}.image"))),
+    });
+    try_join_all(each).await
 }
 
 /// The digest of an image that the registry has, or an error that says that it has not.

@@ -34,5 +34,6 @@ mod run;
 mod secret_deploys;
 mod secrets;
 mod several;
+mod sidecars;
 mod surgical;
 mod traffic;

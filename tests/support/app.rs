@@ -1,7 +1,10 @@
 //! A program for tests, compiled by them: it does what its environment says.
 //! `EXIT=N` ends with N at once, `EAT=MIB` first takes so much memory; `LISTEN` and `LISTEN_PORT` are the address to
-//! listen on, which `QUIET` leaves unsaid; `STATUS` and `SAY` are what it answers, and `BAD` is a path with a 500. `READ` is a file to answer with
-//! instead, `BYTES` one whose bytes are answered in hexadecimal digits, `ASK` the address of a neighbour, whose answer goes before.
+//! listen on, which `QUIET` leaves unsaid; `STATUS` and `SAY` are what it answers, and `BAD` is a path with a 500. `READ`
+//! is a file to answer with instead, `WRITE` one to write `SAY` to at the start, `BYTES` one whose bytes are answered in
+//! hexadecimal digits, `ASK` the address of a neighbour, whose answer goes before. `NEED` is one without which it ends at
+//! once, `DELAY` how many seconds it takes to listen, `SICK` after how many `/ready` fails; with `WHO` it answers when it
+//! started.
 //!
 //! As a job's task it says which one it is, works for `WORK` seconds, and fails at its first `FAIL` attempts; with `EXIT`
 //! it ends with that, or only the task of the index `BAD` does.
@@ -9,7 +12,11 @@ use std::{
     env,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    sync::OnceLock,
+    time::{Duration, Instant, SystemTime},
 };
+
+static WHO: OnceLock<u128> = OnceLock::new();
 
 fn main() {
     let var = |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
@@ -28,6 +35,24 @@ fn main() {
         model.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
         println!("loaded {} bytes", std::hint::black_box(model).len());
     }
+    if let Ok(address) = env::var("NEED")
+        && let Err(error) = TcpStream::connect(&address)
+    {
+        eprintln!("fatal: nobody at {address}: {error}");
+        std::process::exit(1);
+    }
+    if let Ok(path) = env::var("WRITE") {
+        std::fs::write(&path, var("SAY", "hello")).expect("write");
+    }
+    if let Ok(seconds) = env::var("DELAY") {
+        std::thread::sleep(Duration::from_secs(seconds.parse().expect("a number")));
+    }
+    let started = Instant::now();
+    if env::var_os("WHO").is_some() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time");
+        WHO.set(now.as_nanos()).expect("once");
+    }
+    let sick: Option<u64> = env::var("SICK").ok().and_then(|seconds| seconds.parse().ok());
     let port: u16 = var("LISTEN_PORT", &var("PORT", "8080")).parse().expect("a port");
     let listener = TcpListener::bind((var("LISTEN", "0.0.0.0").as_str(), port)).expect("listen");
     match env::var("LISTEN") {
@@ -54,8 +79,15 @@ fn main() {
                 while let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
                     let head: Vec<u8> = request.drain(..end + 4).collect();
                     let head = String::from_utf8_lossy(&head);
-                    let fails = bad.is_some() && head.split(' ').nth(1) == bad.as_deref();
-                    let status = if fails { "500 Oh" } else { &status };
+                    let path = head.split(' ').nth(1);
+                    let is_bad = bad.is_some() && path == bad.as_deref();
+                    let is_sick = path == Some("/ready")
+                        && sick.is_some_and(|seconds| started.elapsed() > Duration::from_secs(seconds));
+                    let status = match (is_bad, is_sick) {
+                        (true, _) => "500 Oh",
+                        (_, true) => "503 Service Unavailable",
+                        _ => status.as_str(),
+                    };
                     let answer = fixed.clone().unwrap_or_else(answer);
                     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", answer.len());
                     if stream.write_all((head + &answer).as_bytes()).is_err() {
@@ -96,6 +128,9 @@ fn answer() -> String {
             |error| format!("{path}: {error}"),
             |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
         );
+    }
+    if let Some(who) = WHO.get() {
+        return format!("{who}\n");
     }
     let said = match env::var("READ") {
         Ok(path) => std::fs::read_to_string(&path).unwrap_or_else(|error| format!("{path}: {error}")),

@@ -9,7 +9,7 @@ use crate::{
     Error, ErrorKind,
     job::JobLimits,
     rollout::TAG,
-    spec::{Ingress, Mebibytes, MilliCpu, ProbeCheck, ServiceName, ServiceSpec},
+    spec::{ContainerSpec, Ingress, Mebibytes, MilliCpu, ProbeCheck, Probes, ServiceName, ServiceSpec, Volume},
 };
 
 /// What a cloud can do.
@@ -28,6 +28,12 @@ pub struct Capabilities {
     pub public_access: bool,
     /// Health checks by gRPC.
     pub grpc_probe: bool,
+    /// Health checks while it serves, which only take requests away.
+    pub readiness_probe: bool,
+    /// Containers beside the main one.
+    pub sidecars: bool,
+    /// What containers can mount, beside secrets.
+    pub volumes: Vec<VolumeKind>,
     /// Which sizes there are; the pairs that the cloud documents.
     pub sizes: Vec<Size>,
     /// Below this CPU an instance takes one request at a time.
@@ -95,6 +101,41 @@ pub struct ExecutionEnvironment {
     pub memory_from: Mebibytes,
 }
 
+/// What a volume is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VolumeKind {
+    /// Memory.
+    Memory,
+    /// A bucket.
+    Bucket,
+    /// A folder of an NFS server.
+    Nfs,
+}
+
+impl VolumeKind {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Bucket, Self::Nfs];
+
+    /// That of a volume.
+    pub fn of(volume: &Volume) -> Self {
+        match volume {
+            Volume::Memory { .. } => Self::Memory,
+            Volume::Bucket { .. } => Self::Bucket,
+            Volume::Nfs { .. } => Self::Nfs,
+        }
+    }
+
+    /// As carrack.toml writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Bucket => "bucket",
+            Self::Nfs => "nfs",
+        }
+    }
+}
+
 /// A range of CPU and the range of memory that goes with it; both ends are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
@@ -120,17 +161,24 @@ impl Size {
 /// Everything in `spec` that this cloud refuses; empty when it can be deployed.
 pub fn check(capabilities: &Capabilities, spec: &ServiceSpec) -> Vec<Error> {
     let mut errors = Vec::new();
-    errors.extend(check_size(capabilities, spec));
+    for (at, container) in spec.workload.containers() {
+        errors.extend(check_size(capabilities, &at, container));
+        errors.extend(check_probes(capabilities, &at, &container.probes));
+    }
     errors.extend(check_scaling(capabilities, spec));
     errors.extend(keys::check(capabilities, spec));
     if spec.public == Some(true) && !capabilities.public_access {
         errors.push(unsupported("service.public", "this cloud has no access control for a service"));
     }
-    let probes = &spec.workload.main.probes;
-    for (path, probe) in [("health.startup", &probes.startup), ("health.liveness", &probes.liveness)] {
-        let grpc = probe.as_ref().is_some_and(|probe| matches!(probe.check, ProbeCheck::Grpc { .. }));
-        if grpc && !capabilities.grpc_probe {
-            errors.push(unsupported(path, "this cloud has no gRPC health checks").hint("use an http or tcp check"));
+    if !spec.workload.sidecars.is_empty() && !capabilities.sidecars {
+        errors.push(unsupported("sidecars", "this cloud has no containers beside the main one"));
+    }
+    for (name, volume) in &spec.workload.volumes {
+        let kind = VolumeKind::of(volume);
+        if !capabilities.volumes.contains(&kind) {
+            let error = unsupported(&format!("volumes.{name}"), format!("this cloud has no {} volumes", kind.name()));
+            let others: Vec<&str> = capabilities.volumes.iter().map(|kind| kind.name()).collect();
+            errors.push(if others.is_empty() { error } else { error.hint(format!("it has {}", others.join(", "))) });
         }
     }
     errors
@@ -154,14 +202,31 @@ pub fn check_rollout(capabilities: &Capabilities, name: &ServiceName) -> Option<
     })
 }
 
-pub(crate) fn check_size(capabilities: &Capabilities, spec: &ServiceSpec) -> Option<Error> {
+/// `at` is the beginning of the container's field names.
+fn check_probes(capabilities: &Capabilities, at: &str, probes: &Probes) -> Vec<Error> {
+    let mut errors = Vec::new();
+    let kinds = [("startup", &probes.startup), ("liveness", &probes.liveness), ("readiness", &probes.readiness)];
+    for (kind, probe) in kinds {
+        let Some(probe) = probe else { continue };
+        let path = format!("{at}health.{kind}");
+        if kind == "readiness" && !capabilities.readiness_probe {
+            errors.push(unsupported(&path, "this cloud has no readiness checks"));
+        }
+        if matches!(probe.check, ProbeCheck::Grpc { .. }) && !capabilities.grpc_probe {
+            errors.push(unsupported(&path, "this cloud has no gRPC health checks").hint("use an http or tcp check"));
+        }
+    }
+    errors
+}
+
+pub(crate) fn check_size(capabilities: &Capabilities, at: &str, container: &ContainerSpec) -> Option<Error> {
     let sizes = &capabilities.sizes;
-    let (cpu, memory) = (spec.workload.main.cpu, spec.workload.main.memory);
+    let (cpu, memory) = (container.cpu, container.memory);
     if let Some(cpu) = cpu
         && !sizes.iter().any(|size| size.has_cpu(cpu))
     {
         return Some(
-            invalid("resources.cpu", format!("cpu {cpu} is outside what this cloud has"))
+            invalid(&format!("{at}resources.cpu"), format!("cpu {cpu} is outside what this cloud has"))
                 .hint(format!("use one of {}", cpu_ranges(sizes))),
         );
     }
@@ -174,7 +239,7 @@ pub(crate) fn check_size(capabilities: &Capabilities, spec: &ServiceSpec) -> Opt
     let to = fitting.iter().map(|size| size.memory_to).max()?;
     let with = cpu.map(|cpu| format!(" with cpu {cpu}")).unwrap_or_default();
     Some(
-        invalid("resources.memory", format!("memory {memory} is outside what this cloud has{with}"))
+        invalid(&format!("{at}resources.memory"), format!("memory {memory} is outside what this cloud has{with}"))
             .hint(format!("use {from} to {to}{with}")),
     )
 }

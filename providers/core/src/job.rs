@@ -328,7 +328,7 @@ pub fn check_job(capabilities: &Capabilities, spec: &JobSpec) -> Vec<Error> {
     let invalid = |path: &str, message: String, hint: String| {
         Error::new(ErrorKind::ConfigInvalid, message).at_field(path).hint(hint)
     };
-    let mut errors: Vec<Error> = check_size(capabilities, &as_service(spec)).into_iter().collect();
+    let mut errors: Vec<Error> = check_size(capabilities, "", &spec.workload.main).into_iter().collect();
     if let Some(tasks) = spec.tasks.filter(|tasks| !(1..=limits.tasks).contains(tasks)) {
         let message = format!("{tasks} tasks are outside what this cloud has");
         errors.push(invalid("job.tasks", message, format!("use 1 to {}", limits.tasks)));

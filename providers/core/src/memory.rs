@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, ErrorKind, Result,
-    capability::{Capabilities, Feature, Size},
+    capability::{Capabilities, Feature, Size, VolumeKind},
     diff::diff,
     event::Ctx,
     evidence::{Evidence, Sign},
-    fields::FieldPath,
+    fields::{FieldPath, sidecar},
     job::{JobLimits, Jobs},
     observed::{
         Fingerprint, Observed, ObservedService, Readiness, Revision, ServiceSummary, TrafficSplit, TrafficTarget,
@@ -33,7 +33,10 @@ use crate::{
     receipt::{self, Receipt},
     rollout::Answers,
     secret::SecretStore,
-    spec::{EnvValue, ImageRef, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef, ServiceSpec},
+    spec::{
+        ContainerSpec, EnvValue, ImageRef, Mebibytes, MilliCpu, ProviderId, RevisionId, ServiceName, ServiceRef,
+        ServiceSpec,
+    },
     traffic,
 };
 
@@ -84,6 +87,9 @@ impl Default for Memory {
             logs_follow: false,
             public_access: true,
             grpc_probe: true,
+            readiness_probe: true,
+            sidecars: true,
+            volumes: VolumeKind::ALL.to_vec(),
             sizes: vec![Size {
                 cpu_from: MilliCpu(1),
                 cpu_to: MilliCpu(64_000),
@@ -186,7 +192,7 @@ impl Provider for Memory {
             url: stored.url(name),
             readiness: readiness(stored),
             ours: true,
-            secrets: stored.spec.workload.main.live_secrets(),
+            secrets: stored.spec.workload.live_secrets(),
         };
         Ok(services.iter().map(summary).collect())
     }
@@ -503,34 +509,58 @@ fn resource_receipt(image: Option<&ImageRef>, previous: Option<RevisionId>, owne
 /// `live` with the fields of `write` as `desired` has them.
 fn merge(live: &ServiceSpec, desired: &ServiceSpec, write: &BTreeSet<FieldPath>) -> ServiceSpec {
     let mut merged = live.clone();
-    let (to, from) = (&mut merged.workload.main, &desired.workload.main);
+    // A sidecar that the file lacks has fields to write only where it goes.
+    let lost = |name: &String| write.iter().any(|path| sidecar(path).is_some_and(|(other, _)| other == name));
+    merged.workload.sidecars.retain(|name, _| desired.workload.sidecars.contains_key(name) || !lost(name));
     for path in write {
+        if let Some((name, field)) = sidecar(path) {
+            if let Some(from) = desired.workload.sidecars.get(name) {
+                merge_container(merged.workload.sidecars.entry(name.to_owned()).or_default(), from, field);
+            }
+            continue;
+        }
         match path.as_str() {
-            "image" => to.image.clone_from(&from.image),
             "service.port" => merged.port = desired.port,
             "service.public" => merged.public = desired.public,
-            "service.command" => to.command.clone_from(&from.command),
-            "service.args" => to.args.clone_from(&from.args),
             "service_account" => merged.workload.service_account.clone_from(&desired.workload.service_account),
-            "resources.cpu" => to.cpu = from.cpu,
-            "resources.memory" => to.memory = from.memory,
             "scaling.min" => merged.scaling.min = desired.scaling.min,
             "scaling.max" => merged.scaling.max = desired.scaling.max,
             "scaling.concurrency" => merged.scaling.concurrency = desired.scaling.concurrency,
-            "health.startup" => to.probes.startup.clone_from(&from.probes.startup),
-            "health.liveness" => to.probes.liveness.clone_from(&from.probes.liveness),
             _ => match path.split_once('.') {
-                Some(("secrets", file)) if file.starts_with('/') => {
-                    replace(&mut to.mounts, file, from.mounts.get(file));
-                }
-                // A variable is a text or a secret.
-                Some(("env" | "secrets", name)) => replace(&mut to.env, name, from.env.get(name)),
                 Some(("labels", name)) => replace(&mut merged.workload.labels, name, desired.workload.labels.get(name)),
-                _ => {}
+                Some(("volumes", name)) => {
+                    replace(&mut merged.workload.volumes, name, desired.workload.volumes.get(name));
+                    let (to, from) = (&mut merged.workload.main.volumes, &desired.workload.main.volumes);
+                    replace(to, name, from.get(name));
+                }
+                Some(("service", field)) => merge_container(&mut merged.workload.main, &desired.workload.main, field),
+                _ => merge_container(&mut merged.workload.main, &desired.workload.main, path),
             },
         }
     }
     merged
+}
+
+fn merge_container(to: &mut ContainerSpec, from: &ContainerSpec, field: &str) {
+    match field {
+        "image" => to.image.clone_from(&from.image),
+        "command" => to.command.clone_from(&from.command),
+        "args" => to.args.clone_from(&from.args),
+        "working_dir" => to.working_dir.clone_from(&from.working_dir),
+        "depends_on" => to.depends_on.clone_from(&from.depends_on),
+        "resources.cpu" => to.cpu = from.cpu,
+        "resources.memory" => to.memory = from.memory,
+        "health.startup" => to.probes.startup.clone_from(&from.probes.startup),
+        "health.liveness" => to.probes.liveness.clone_from(&from.probes.liveness),
+        "health.readiness" => to.probes.readiness.clone_from(&from.probes.readiness),
+        _ => match field.split_once('.') {
+            Some(("secrets", file)) if file.starts_with('/') => replace(&mut to.mounts, file, from.mounts.get(file)),
+            // A variable is a text or a secret.
+            Some(("env" | "secrets", name)) => replace(&mut to.env, name, from.env.get(name)),
+            Some(("volumes", name)) => replace(&mut to.volumes, name, from.volumes.get(name)),
+            _ => {}
+        },
+    }
 }
 
 fn replace<V: Clone>(table: &mut BTreeMap<String, V>, name: &str, value: Option<&V>) {

@@ -5,10 +5,12 @@
 //! and the entry does not; a table that is absent is not managed, and its part of the receipt is carried on.
 //! A variable is a text or a secret: where the file has one of them, the other goes, whoever wrote it. So does a
 //! connector where the file names a network, and a fixed number of instances where it names a range.
+//! A sidecar is an entry as a whole, with keyed tables of its own: one that goes takes all of its fields with it, and
+//! one that stays keeps what the file does not name.
 use std::collections::BTreeSet;
 
 use crate::{
-    fields::{FieldPath, KEYED_TABLES, fields, keyed_table, rivals},
+    fields::{FieldPath, KEYED_TABLES, SIDECARS, fields, keyed_table, rivals, sidecar},
     observed::ObservedService,
     spec::ServiceSpec,
 };
@@ -57,19 +59,23 @@ pub fn three_way(
     let Some(Live { present, recorded }) = live else {
         return Ownership { receipt: desired.iter().cloned().collect(), write: desired, kept: Vec::new() };
     };
-    let stands = |table: &str| tables.iter().any(|name| name == table);
+    let named = |table: &str, names: &[FieldPath]| names.iter().any(|name| name == table);
+    let stays: BTreeSet<&str> = desired.iter().filter_map(|path| Some(sidecar(path)?.0)).collect();
     let displaced = |path: &str| rivals(path).iter().any(|rival| desired.contains(rival));
+    let known: BTreeSet<&str> = recorded.iter().filter_map(|path| Some(sidecar(path)?.0)).collect();
+    // Of a keyed table that stands in the file, and not in it; and of a sidecar that is not.
+    let absent = |path: &str| !desired.contains(path) && keyed_table(path).is_some_and(|table| named(table, tables));
+    let lost = |path: &str| named(SIDECARS, tables) && sidecar(path).is_some_and(|(name, _)| !stays.contains(name));
+    let ours = |path: &FieldPath| recorded.contains(path) || keyed_table(path).is_some_and(|table| named(table, exact));
+    let our_sidecar =
+        |path: &str| named(SIDECARS, exact) || sidecar(path).is_some_and(|(name, _)| known.contains(name));
     let removed: BTreeSet<FieldPath> = present
         .iter()
         .filter(|path| !desired.contains(*path))
-        .filter(|path| {
-            let gone = |table| stands(table) && (recorded.contains(path) || exact.iter().any(|name| name == table));
-            displaced(path) || keyed_table(path).is_some_and(gone)
-        })
+        .filter(|path| displaced(path) || (absent(path) && ours(path)) || (lost(path) && our_sidecar(path)))
         .cloned()
         .collect();
-    let dropped =
-        |path: &FieldPath| displaced(path) || (keyed_table(path).is_some_and(stands) && !desired.contains(path));
+    let dropped = |path: &FieldPath| displaced(path) || absent(path) || lost(path);
     let receipt: BTreeSet<FieldPath> = recorded.iter().filter(|path| !dropped(path)).chain(&desired).cloned().collect();
     Ownership {
         kept: present.iter().filter(|path| !desired.contains(*path) && !removed.contains(*path)).cloned().collect(),
@@ -78,7 +84,7 @@ pub fn three_way(
     }
 }
 
-/// The words for what is kept: `7 env, service_account, scaling.max`.
+/// The words for what is kept: `7 env, 5 of sidecars.proxy, service_account, scaling.max`.
 pub fn summarize_kept(kept: &[FieldPath]) -> String {
     let mut parts = Vec::new();
     for table in KEYED_TABLES {
@@ -87,7 +93,12 @@ pub fn summarize_kept(kept: &[FieldPath]) -> String {
             parts.push(format!("{count} {table}"));
         }
     }
-    parts.extend(kept.iter().filter(|path| keyed_table(path).is_none()).cloned());
+    let sidecars: BTreeSet<&str> = kept.iter().filter_map(|path| Some(sidecar(path)?.0)).collect();
+    for name in sidecars {
+        let count = kept.iter().filter(|path| sidecar(path).is_some_and(|(other, _)| other == name)).count();
+        parts.push(format!("{count} of {SIDECARS}.{name}"));
+    }
+    parts.extend(kept.iter().filter(|path| keyed_table(path).is_none() && sidecar(path).is_none()).cloned());
     parts.join(", ")
 }
 
@@ -97,7 +108,7 @@ mod tests {
     use crate::{
         observed::{Readiness, TrafficSplit},
         receipt::Receipt,
-        spec::{EnvValue, Scaling, SecretRef},
+        spec::{ContainerSpec, EnvValue, Mebibytes, Scaling, SecretRef},
     };
 
     fn plain() -> EnvValue {
@@ -189,6 +200,71 @@ mod tests {
         // We wrote `env.A`; now it is a secret, and the file has it no more.
         let own = own(&[], &["env", "secrets"], &live(&[("A", secret())], &["env.A"]));
         assert_eq!((paths(&own.write), own.kept, own.receipt), (vec![], vec!["secrets.A".to_owned()], vec![]));
+    }
+
+    /// A live service with these sidecars, each with one variable and a size; `owned` is the receipt.
+    fn with_sidecars(names: &[&str], owned: &[&str]) -> ObservedService {
+        let mut live = live(&[], owned);
+        for name in names {
+            let sidecar = ContainerSpec {
+                env: [("A".to_owned(), plain())].into(),
+                memory: Some(Mebibytes(512)),
+                ..ContainerSpec::default()
+            };
+            live.spec.workload.sidecars.insert((*name).to_owned(), sidecar);
+        }
+        live
+    }
+
+    fn own_sidecars(spec: &ServiceSpec, tables: &[&str], exact: &[&str], live: &ObservedService) -> Ownership {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        ownership(spec, &owned(tables), &owned(exact), Some(live))
+    }
+
+    #[test]
+    fn a_sidecar_of_ours_goes_whole_and_one_of_others_stays() {
+        let live = with_sidecars(&["ours", "theirs"], &["sidecars.ours.env.A"]);
+        let own = own_sidecars(&ServiceSpec::default(), &["sidecars"], &[], &live);
+        assert_eq!(paths(&own.write), ["sidecars.ours.env.A", "sidecars.ours.resources.memory"]);
+        assert_eq!(own.kept, ["sidecars.theirs.env.A", "sidecars.theirs.resources.memory"]);
+        assert_eq!((own.receipt, summarize_kept(&own.kept).as_str()), (vec![], "2 of sidecars.theirs"));
+        let exact = own_sidecars(&ServiceSpec::default(), &["sidecars"], &["sidecars"], &live);
+        assert_eq!((exact.write.len(), exact.kept), (4, vec![]));
+    }
+
+    #[test]
+    fn without_the_section_no_sidecar_is_managed() {
+        let live = with_sidecars(&["ours"], &["sidecars.ours.env.A"]);
+        let own = own_sidecars(&ServiceSpec::default(), &[], &[], &live);
+        assert!(own.write.is_empty() && own.kept.len() == 2);
+        assert_eq!(own.receipt, ["sidecars.ours.env.A"]);
+    }
+
+    #[test]
+    fn a_sidecar_that_stays_keeps_what_the_file_does_not_name() {
+        let live = with_sidecars(&["ours"], &["sidecars.ours.env.A", "sidecars.ours.resources.memory"]);
+        let mut spec = ServiceSpec::default();
+        spec.workload.sidecars.insert("ours".to_owned(), ContainerSpec::default());
+        // Nothing of it is named, not even a table.
+        let own = own_sidecars(&spec, &["sidecars"], &[], &live);
+        assert!(own.write.is_empty(), "{own:?}");
+        assert_eq!(own.receipt, ["sidecars.ours.env.A", "sidecars.ours.resources.memory"]);
+        let own = own_sidecars(&spec, &["sidecars", "sidecars.ours.env"], &[], &live);
+        assert_eq!(paths(&own.write), ["sidecars.ours.env.A"], "an entry of its own table goes");
+        assert_eq!(own.receipt, ["sidecars.ours.resources.memory"]);
+    }
+
+    #[test]
+    fn a_sidecars_variable_that_becomes_a_secret_leaves_the_main_containers_alone() {
+        let mut live = with_sidecars(&["ours"], &["sidecars.ours.env.A"]);
+        live.spec.workload.main.env.insert("A".to_owned(), plain());
+        let mut spec = ServiceSpec::default();
+        let sidecar = ContainerSpec { env: [("A".to_owned(), secret())].into(), ..ContainerSpec::default() };
+        spec.workload.sidecars.insert("ours".to_owned(), sidecar);
+        let own = own_sidecars(&spec, &["sidecars", "sidecars.ours.secrets"], &[], &live);
+        assert_eq!(paths(&own.write), ["sidecars.ours.env.A", "sidecars.ours.secrets.A"]);
+        assert_eq!(own.receipt, ["sidecars.ours.secrets.A"]);
+        assert_eq!(own.kept, ["env.A", "sidecars.ours.resources.memory"]);
     }
 
     #[test]

@@ -212,7 +212,7 @@ impl<'a> Subject<'a> {
 
     /// The secrets that the service reads, each once, by name.
     pub fn secrets(&self) -> Vec<&'a SecretRef> {
-        let mut all: Vec<&SecretRef> = self.spec.workload.main.secrets().map(|(_, secret)| secret).collect();
+        let mut all: Vec<&SecretRef> = self.spec.workload.secrets().map(|(_, secret)| secret).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all.dedup_by(|a, b| a.name == b.name);
         all

@@ -147,6 +147,35 @@ pub struct WorkloadSpec {
     pub cloud_sql: Option<Vec<String>>,
 }
 
+/// The main container, where others say that they depend on it.
+pub const MAIN: &str = "main";
+
+impl WorkloadSpec {
+    /// Every container, with the beginning of its fields' names: nothing for the main one, `sidecars.proxy.` for a
+    /// sidecar.
+    pub fn containers(&self) -> impl Iterator<Item = (String, &ContainerSpec)> {
+        let sidecars = self.sidecars.iter().map(|(name, sidecar)| (format!("sidecars.{name}."), sidecar));
+        std::iter::once((String::new(), &self.main)).chain(sidecars)
+    }
+
+    /// Every secret that a container gets, by the name of its field: `secrets.DATABASE_URL`,
+    /// `sidecars.proxy.secrets.TOKEN`.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &SecretRef)> {
+        self.containers()
+            .flat_map(|(at, container)| container.secrets().map(move |(path, secret)| (format!("{at}{path}"), secret)))
+    }
+
+    /// The same, to keep.
+    pub fn live_secrets(&self) -> BTreeMap<String, SecretRef> {
+        self.secrets().map(|(path, secret)| (path, secret.clone())).collect()
+    }
+
+    /// The same, to change them.
+    pub fn secrets_mut(&mut self) -> impl Iterator<Item = &mut SecretRef> {
+        std::iter::once(&mut self.main).chain(self.sidecars.values_mut()).flat_map(ContainerSpec::secrets_mut)
+    }
+}
+
 /// The way of outgoing requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
@@ -382,8 +411,8 @@ impl SecretRef {
 }
 
 impl ContainerSpec {
-    /// Every secret that the container gets, by the name of its field: `secrets.DATABASE_URL`,
-    /// `secrets./etc/tls/key.pem`.
+    /// Every secret that the container gets, by the name of its field below the container's own:
+    /// `secrets.DATABASE_URL`, `secrets./etc/tls/key.pem`.
     pub fn secrets(&self) -> impl Iterator<Item = (String, &SecretRef)> {
         let variables = self.env.iter().filter_map(|(name, value)| match value {
             EnvValue::Secret(secret) => Some((name, secret)),
@@ -392,18 +421,13 @@ impl ContainerSpec {
         variables.chain(&self.mounts).map(|(name, secret)| (format!("secrets.{name}"), secret))
     }
 
-    /// The same, to keep.
-    pub fn live_secrets(&self) -> BTreeMap<String, SecretRef> {
-        self.secrets().map(|(path, secret)| (path, secret.clone())).collect()
-    }
-
     /// The same, to change them.
-    pub fn secrets_mut(&mut self) -> impl Iterator<Item = (String, &mut SecretRef)> {
-        let variables = self.env.iter_mut().filter_map(|(name, value)| match value {
-            EnvValue::Secret(secret) => Some((name, secret)),
+    fn secrets_mut(&mut self) -> impl Iterator<Item = &mut SecretRef> {
+        let variables = self.env.values_mut().filter_map(|value| match value {
+            EnvValue::Secret(secret) => Some(secret),
             EnvValue::Plain(_) => None,
         });
-        variables.chain(&mut self.mounts).map(|(name, secret)| (format!("secrets.{name}"), secret))
+        variables.chain(self.mounts.values_mut())
     }
 }
 

@@ -44,7 +44,7 @@ use async_trait::async_trait;
 use carrack_core::{
     Error, Result,
     adopted::Adopted,
-    capability::{Capabilities, ExecutionEnvironment, Feature, Size},
+    capability::{Capabilities, ExecutionEnvironment, Feature, Size, VolumeKind},
     event::Ctx,
     evidence::Evidence,
     job::{JobLimits, Jobs},
@@ -118,6 +118,9 @@ pub fn capabilities() -> Capabilities {
         logs_follow: true,
         public_access: true,
         grpc_probe: true,
+        readiness_probe: true,
+        sidecars: true,
+        volumes: VolumeKind::ALL.to_vec(),
         sizes: vec![
             size(80, 499, 128, 512),
             size(500, 999, 128, 1024),

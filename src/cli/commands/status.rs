@@ -74,7 +74,7 @@ pub(in crate::cli) async fn run(session: &mut Session, options: Options) -> Resu
         (Some(url), true) => verify(cx, provider, url, live.spec.public == Some(true), false).await?,
         _ => None,
     };
-    let secrets = live.spec.workload.main.live_secrets();
+    let secrets = live.spec.workload.live_secrets();
     let (cause, old) =
         tokio::join!(cause_of(cx, provider, name, live), outdated(cx, provider.secrets(), [(name.as_str(), &secrets)]));
     let drifted = drifted(&project, provider, &observed, &revisions);
@@ -204,7 +204,7 @@ fn is_ready(readiness: &Readiness) -> bool {
 fn advice(old: &Outdated, project: &Project, flags: &str) -> String {
     let Outdated { field, secret, version, newest, .. } = old;
     let name = field.strip_prefix("secrets.").unwrap_or(field);
-    let named = project.resolved.deploy.spec.workload.main.secrets().find(|(path, _)| path == field);
+    let named = project.resolved.deploy.spec.workload.secrets().find(|(path, _)| path == field);
     let what = match named.as_ref().map(|(_, secret)| secret.version.as_str()) {
         Some(UNRESOLVED) => format!("`carrack deploy{flags}` takes it up"),
         Some(pinned) => format!("the file names version `{pinned}`"),

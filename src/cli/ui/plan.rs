@@ -2,7 +2,7 @@
 use anstyle::{AnsiColor, Style};
 use carrack_core::{
     diff::FieldChange,
-    fields::{FieldValue, VERSION, keyed_table},
+    fields::{FieldValue, VERSION, is_secret},
     ownership::summarize_kept,
     plan::{Plan, Verb},
 };
@@ -49,7 +49,7 @@ fn change_line(change: &FieldChange, width: usize) -> String {
 /// Of the same secret only the version is told.
 pub(super) fn moved(change: &FieldChange, from: &FieldValue, to: &FieldValue) -> String {
     let (from, to) = (from.to_string(), to.to_string());
-    if keyed_table(&change.path) == Some("secrets")
+    if is_secret(&change.path)
         && let (Some((secret, old)), Some((same, new))) = (from.split_once(VERSION), to.split_once(VERSION))
         && secret == same
     {

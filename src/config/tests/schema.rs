@@ -102,12 +102,12 @@ fn a_target_overrides_all_of_service_but_its_name() {
 fn every_key_is_documented() {
     let page = include_str!("../../../docs/configuration.md");
     for (path, _) in every_key() {
-        // Both checks have the same keys, and a target's sections are those of the file.
-        let path = path.replace("health.liveness.", "health.startup.");
-        let neutral = path
-            .strip_prefix("targets.NAME.")
-            .filter(|rest| every_key().iter().any(|(other, _)| other == rest) && rest.contains('.'));
-        let wanted = format!("`{}`", neutral.unwrap_or(&path));
+        // All checks have the same keys; a target's sections are those of the file, and so are some of a sidecar.
+        let path = path.replace("health.liveness.", "health.startup.").replace("health.readiness.", "health.startup.");
+        let known = |rest: &&str| every_key().iter().any(|(other, _)| other == rest) && rest.contains('.');
+        let neutral = path.strip_prefix("targets.NAME.").filter(known).unwrap_or(&path);
+        let neutral = neutral.strip_prefix("sidecars.NAME.").filter(known).unwrap_or(neutral);
+        let wanted = format!("`{neutral}`");
         assert!(page.contains(&wanted), "docs/configuration.md does not have {wanted}");
     }
 }

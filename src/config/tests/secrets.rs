@@ -343,9 +343,7 @@ secret = true
       --> carrack.toml:13:21
        |
     13 | G = { secret = "a", path = "/a/b" }
-       |                     ^^^^
-       |
-       = help: the keys of [secrets.G] are `secret`, `version`, `mount`
+       |                     ^^^^ `path` belongs to [volumes.NAME]
 
     error: `secret` takes a string, not `true`
       --> carrack.toml:15:10

@@ -16,15 +16,15 @@ fn unknown_key() {
 
 #[test]
 fn unknown_key_without_a_likeness() {
-    assert_snapshot!(refused_below("colour = 1"), @r#"
+    assert_snapshot!(refused_below("colour = 1"), @"
     error: unknown key `colour`
      --> carrack.toml:3:1
       |
     3 | colour = 1
       | ^^^^^^
       |
-      = help: the keys of [service] are `name`, `port`, `public`, `command`, `args`, `working_dir`, `protocol`, `timeout`, `ingress`, `session_affinity`, `description`, `default_url`, `audiences`, `invoker_check`, `execution_environment`, `exact`
-    "#);
+      = help: the keys of [service] are `name`, `port`, `public`, `command`, `args`, `working_dir`, `protocol`, `timeout`, `ingress`, `session_affinity`, `description`, `default_url`, `audiences`, `invoker_check`, `execution_environment`, `depends_on`, `exact`
+    ");
 }
 
 #[test]
@@ -72,17 +72,17 @@ name = "hello"
 #[test]
 fn unknown_section() {
     let text = r#"
-[volumes]
+[gpus]
 A = "b"
 "#;
     assert_snapshot!(refused_below(text), @r#"
-    error: unknown key `volumes`
+    error: unknown key `gpus`
      --> carrack.toml:4:2
       |
-    4 | [volumes]
-      |  ^^^^^^^
+    4 | [gpus]
+      |  ^^^^
       |
-      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `sidecars`, `volumes`, `rollout`, `targets`
     "#);
 }
 
@@ -104,34 +104,16 @@ startup = { tcp = true }
 #[test]
 fn unknown_sections_of_the_future() {
     let text = "
-[sidecars.proxy]
-[volumes.cache]
 [usage]
 ";
     assert_snapshot!(refused_below(text), @r#"
-    error: unknown key `sidecars`
+    error: unknown key `usage`
      --> carrack.toml:4:2
       |
-    4 | [sidecars.proxy]
-      |  ^^^^^^^^
-      |
-      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
-
-    error: unknown key `volumes`
-     --> carrack.toml:5:2
-      |
-    5 | [volumes.cache]
-      |  ^^^^^^^
-      |
-      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
-
-    error: unknown key `usage`
-     --> carrack.toml:6:2
-      |
-    6 | [usage]
+    4 | [usage]
       |  ^^^^^
       |
-      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `targets`
+      = help: the sections are `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `sidecars`, `volumes`, `rollout`, `targets`
     "#);
 }
 
@@ -142,7 +124,7 @@ fn unknown_target_override() {
 provider = "cloud-run"
 project = "my-project"
 region = "us-central1"
-[targets.prod.volumes]
+[targets.prod.gpus]
 [targets.prod.fargate]
 [targets.prod.resource]
 [targets.prod.image.build]
@@ -150,13 +132,13 @@ region = "us-central1"
 name = "other"
 "#;
     assert_snapshot!(refused_below(text), @r#"
-    error: unknown key `volumes`
+    error: unknown key `gpus`
      --> carrack.toml:8:15
       |
-    8 | [targets.prod.volumes]
-      |               ^^^^^^^
+    8 | [targets.prod.gpus]
+      |               ^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `cloud-run`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `sidecars`, `volumes`, `rollout`, `cloud-run`
 
     error: unknown key `fargate`
      --> carrack.toml:9:15
@@ -164,7 +146,7 @@ name = "other"
     9 | [targets.prod.fargate]
       |               ^^^^^^^
       |
-      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `rollout`, `cloud-run`
+      = help: the keys of [targets.prod] are `provider`, `project`, `region`, `service_account`, `repository`, `federation`, `service`, `job`, `image`, `env`, `secrets`, `labels`, `annotations`, `resources`, `scaling`, `network`, `cloud_sql`, `health`, `sidecars`, `volumes`, `rollout`, `cloud-run`
 
     error: unknown key `resource`
       --> carrack.toml:10:15

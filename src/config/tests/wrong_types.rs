@@ -140,7 +140,7 @@ fn bad_exact() {
     3 | exact = ["envs", "resources", 1]
       |                  ^^^^^^^^^^^
       |
-      = help: it takes `env`, `secrets`, `labels`, `annotations`
+      = help: it takes `env`, `secrets`, `labels`, `annotations`, `volumes`, `sidecars`
 
     error: `exact` takes a string, not an integer
      --> carrack.toml:3:31

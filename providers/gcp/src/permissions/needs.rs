@@ -89,7 +89,7 @@ struct List<'a> {
     needs: Vec<Need>,
 }
 
-impl List<'_> {
+impl<'a> List<'a> {
     fn put(&mut self, who: Who, on: Scope, permission: &str, why: &str, source: &'static str) {
         self.needs.push(Need { permission: permission.into(), on, who, why: why.into(), only: None, source });
     }
@@ -172,9 +172,25 @@ impl List<'_> {
             Some(image) => place::repository(image),
             None => Some(Scope::new(ScopeKind::Repository, SOME_REPOSITORY)),
         };
+        self.read_image(on);
+        for image in self.sidecar_images() {
+            self.read_image(place::repository(image));
+        }
+    }
+
+    fn sidecar_images(&self) -> Vec<&'a ImageRef> {
+        self.subject.spec.workload.sidecars.values().filter_map(|sidecar| sidecar.image.as_ref()).collect()
+    }
+
+    fn read_image(&mut self, on: Option<Scope>) {
         // An image of another registry is everybody's.
         let Some(on) = on else { return };
-        self.put(Who::Deployer, on.clone(), READ, "deploys an image that is in it", DEPLOYED_IMAGE);
+        let why = "deploys an image that is in it";
+        // Several containers may have their images in one repository.
+        if self.needs.iter().any(|need| need.on == on && need.why == why) {
+            return;
+        }
+        self.put(Who::Deployer, on.clone(), READ, why, DEPLOYED_IMAGE);
         if !place::is_open(&on) && place::Repository::of(&on).project != self.table.project {
             self.put(Who::Cloud, on, READ, "pulls the image, which is in another project", OTHER_PROJECT);
         }
@@ -182,6 +198,12 @@ impl List<'_> {
 
     /// The digest of a tag, by HEAD manifests/TAG.
     fn tag(&mut self) {
+        let floating = self.sidecar_images().into_iter().filter(|image| image.digest().is_none());
+        let mut repositories: Vec<Scope> = floating.filter_map(place::repository).collect();
+        repositories.dedup();
+        for on in repositories {
+            self.put(Who::Deployer, on, READ, "looks the image's digest up", REGISTRY);
+        }
         let Some(image) = self.image() else { return };
         let built = self.subject.push.is_some();
         if (image.digest().is_some() && !built) || place::repository(image).is_none() {
@@ -235,7 +257,7 @@ impl List<'_> {
         let names = self.subject.secrets();
         for SecretRef { name, .. } in &names {
             self.secret(name, "secretmanager.versions.get", "sees which version there is, and that it is enabled");
-            let mut all = self.subject.spec.workload.main.secrets();
+            let mut all = self.subject.spec.workload.secrets();
             if all.all(|(_, secret)| secret.name != *name || secret.stays()) {
                 self.only("without it a version that is not enabled is found by the change only");
             }

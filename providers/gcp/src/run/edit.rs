@@ -3,14 +3,15 @@ use std::collections::BTreeSet;
 
 use carrack_core::{
     Result,
-    fields::{FieldPath, fields},
+    fields::{FieldPath, fields, sidecar},
     spec::{EnvValue, Probe, ProbeCheck, SecretRef, ServiceSpec},
 };
 use serde_json::{Map, Value, json};
 
 use super::{
-    mounts, network, scalars,
+    containers, mounts, network, scalars,
     secret_names::Own,
+    volumes,
     wire::{DEFAULT_PORT, from_wire, ingress_index},
 };
 use crate::iam;
@@ -32,13 +33,20 @@ pub(super) fn edit(raw: &Value, spec: &ServiceSpec, write: &BTreeSet<FieldPath>)
     let wanted = fields(spec);
     let mut order: Vec<&FieldPath> = write.iter().collect();
     // The port first: probes without a port of their own ask it. What goes makes room for what comes: a folder shows
-    // the files of one secret.
-    order.sort_by_key(|path| (*path != "service.port", wanted.contains_key(*path)));
-    let (own, live) = (Own::of(&raw["service"]), &meaning.workload.main.mounts);
-    let wanted = &spec.workload.main.mounts;
-    for file in wanted.keys() {
-        if write.contains(&format!("secrets.{file}")) && mounts::in_the_way(file, live, wanted, &own) {
-            set_file(&mut after, file, None)?;
+    // the files of one secret. A volume is there before it is mounted.
+    order.sort_by_key(|path| (*path != "service.port", wanted.contains_key(*path), !path.starts_with("volumes.")));
+    let own = Own::of(&raw["service"]);
+    for (at, container) in spec.workload.containers() {
+        let sidecar = at.strip_prefix("sidecars.").map(|name| name.trim_end_matches('.'));
+        let live = match sidecar {
+            Some(name) => meaning.workload.sidecars.get(name),
+            None => Some(&meaning.workload.main),
+        };
+        let Some(live) = live else { continue };
+        for file in container.mounts.keys().filter(|file| write.contains(&format!("{at}secrets.{file}"))) {
+            if mounts::in_the_way(file, &live.mounts, &container.mounts, &own) {
+                hide_file(&mut after, sidecar, file)?;
+            }
         }
     }
     meaning = from_wire(&after)?;
@@ -53,10 +61,18 @@ pub(super) fn edit(raw: &Value, spec: &ServiceSpec, write: &BTreeSet<FieldPath>)
     if after["service"]["template"]["vpcAccess"] != raw["service"]["template"]["vpcAccess"] {
         network::tidy(template(&mut after));
     }
+    if write.contains("resources.cpu_always") {
+        containers::follow_cpu(template(&mut after), &spec.workload);
+    }
+    let (before, edited) = (&raw["service"]["template"], &after["service"]["template"]);
+    containers::check(before, edited, spec)?;
     Ok(after)
 }
 
 fn write_field(raw: &mut Value, spec: &ServiceSpec, path: &str) -> Result<()> {
+    if let Some((name, field)) = sidecar(path) {
+        return containers::write(raw, &spec.workload, name, field);
+    }
     let main = &spec.workload.main;
     match path {
         "image" => set(container(raw), "image", main.image.as_ref().map(|image| json!(image.0))),
@@ -76,12 +92,20 @@ fn write_field(raw: &mut Value, spec: &ServiceSpec, path: &str) -> Result<()> {
         }
         "health.startup" => set_probe(container(raw), "startupProbe", main.probes.startup.as_ref()),
         "health.liveness" => set_probe(container(raw), "livenessProbe", main.probes.liveness.as_ref()),
+        "health.readiness" => set_probe(container(raw), "readinessProbe", main.probes.readiness.as_ref()),
+        "service.depends_on" => {
+            let index = main_index(raw);
+            containers::depend(template(raw), index, main.depends_on.as_deref());
+        }
         _ => {
             if let Some(file) = path.strip_prefix("secrets.").filter(|name| name.starts_with('/')) {
                 set_file(raw, file, main.mounts.get(file))?;
             } else if let Some(name) = path.strip_prefix("env.").or_else(|| path.strip_prefix("secrets.")) {
                 // A variable is a text or a secret, and stays in its place when it becomes the other.
                 set_env(container(raw), name, main.env.get(name));
+            } else if let Some(name) = path.strip_prefix("volumes.") {
+                volumes::set(template(raw), name, spec.workload.volumes.get(name))?;
+                volumes::mount(container(raw), name, main.volumes.get(name));
             } else if let Some(name) = path.strip_prefix("labels.") {
                 let value = spec.workload.labels.get(name).map(|text| json!(text));
                 set(object(service(raw), "labels"), name, value);
@@ -163,7 +187,7 @@ fn set_port(container: &mut Value, port: Option<u16>) {
     }
 }
 
-fn set_limit(container: &mut Value, name: &str, limit: Option<String>) {
+pub(super) fn set_limit(container: &mut Value, name: &str, limit: Option<String>) {
     set(object(scalars::resources(container), "limits"), name, limit.map(Value::String));
 }
 
@@ -178,7 +202,7 @@ fn set_public(raw: &mut Value, public: Option<bool>) {
     raw["policy"] = iam::with_public(&raw["policy"], public);
 }
 
-fn set_env(container: &mut Value, name: &str, value: Option<&EnvValue>) {
+pub(super) fn set_env(container: &mut Value, name: &str, value: Option<&EnvValue>) {
     let list = array(container, "env");
     let entry = value.map(|value| match value {
         EnvValue::Plain(text) => json!({ "name": name, "value": text }),
@@ -199,14 +223,28 @@ fn set_env(container: &mut Value, name: &str, value: Option<&EnvValue>) {
 }
 
 fn set_file(raw: &mut Value, file: &str, wanted: Option<&SecretRef>) -> Result<()> {
-    // The container is made where there is none.
-    container(raw);
+    let index = main_index(raw);
     let before = raw["service"].clone();
-    let index = before["template"]["containers"].as_array().map_or(0, |list| ingress_index(list));
     mounts::set(template(raw), index, file, wanted, &Own::of(&before))
 }
 
-fn set_probe(container: &mut Value, key: &str, probe: Option<&Probe>) {
+fn hide_file(raw: &mut Value, sidecar: Option<&str>, file: &str) -> Result<()> {
+    let index = match sidecar {
+        Some(name) => containers::position(template(raw), name),
+        None => Some(main_index(raw)),
+    };
+    let Some(index) = index else { return Ok(()) };
+    let before = raw["service"].clone();
+    mounts::set(template(raw), index, file, None, &Own::of(&before))
+}
+
+/// The container is made where there is none.
+fn main_index(raw: &mut Value) -> usize {
+    container(raw);
+    raw["service"]["template"]["containers"].as_array().map_or(0, |list| ingress_index(list))
+}
+
+pub(super) fn set_probe(container: &mut Value, key: &str, probe: Option<&Probe>) {
     let own_port = container["ports"][0]["containerPort"].as_u64().unwrap_or(DEFAULT_PORT.into());
     let live = container[key].clone();
     let wire = probe.map(|probe| {
@@ -244,7 +282,7 @@ mod tests {
     use carrack_core::{
         ErrorKind,
         fields::rivals,
-        spec::{ContainerSpec, ImageRef, Mebibytes, MilliCpu, Probes, Scaling, WorkloadSpec},
+        spec::{ContainerSpec, ImageRef, Mebibytes, MilliCpu, Probes, Scaling, Volume, WorkloadSpec},
     };
     use proptest::{collection::btree_map, option::of, prelude::*};
 
@@ -294,28 +332,86 @@ mod tests {
         of(prop::collection::vec("[a-z]{1,4}", 1..3))
     }
 
-    fn spec() -> impl Strategy<Value = ServiceSpec> {
-        let container = (
+    fn volume() -> impl Strategy<Value = Volume> {
+        let options = prop::collection::vec("[a-z]{1,4}", 0..2);
+        prop_oneof![
+            of(1_u32..9000).prop_map(|size| Volume::Memory { size: size.map(Mebibytes) }),
+            ("[a-c]", any::<bool>(), options).prop_map(|(name, read_only, options)| Volume::Bucket {
+                name,
+                read_only,
+                options
+            }),
+            ("[a-c]", "/[a-c]", any::<bool>()).prop_map(|(server, path, read_only)| Volume::Nfs {
+                server,
+                path,
+                read_only
+            }),
+        ]
+    }
+
+    /// No folder is of two volumes, or of a secret too.
+    fn volume_mounts() -> impl Strategy<Value = BTreeMap<String, String>> {
+        btree_map("[vw]", "[12]", 0..3).prop_map(|mounts| {
+            mounts.into_iter().map(|(name, at)| (name.clone(), format!("/vol/{name}{at}"))).collect()
+        })
+    }
+
+    fn probes() -> impl Strategy<Value = Probes> {
+        (of(probe()), of(probe()), of(probe())).prop_map(|(startup, liveness, readiness)| Probes {
+            startup,
+            liveness,
+            readiness,
+        })
+    }
+
+    /// In a box: what is made up of all of it would not fit on a test's stack.
+    fn container() -> BoxedStrategy<ContainerSpec> {
+        let depends_on = of(prop::collection::vec("main|p|q", 1..3));
+        (
             of("[a-z]{1,9}"),
             words(),
             words(),
-            (btree_map("[A-C]", env(), 0..3), mounts()),
+            (btree_map("[A-C]", env(), 0..3), mounts(), volume_mounts()),
+            depends_on,
             of(1_u32..9000),
             of(1_u32..9000),
-            of(probe()),
-            of(probe()),
+            probes(),
         )
-            .prop_map(|(image, command, args, (env, mounts), cpu, memory, startup, liveness)| ContainerSpec {
+            .prop_map(|(image, command, args, (env, mounts, volumes), depends_on, cpu, memory, probes)| ContainerSpec {
                 image: image.map(ImageRef),
                 command,
                 args,
                 env,
                 mounts,
+                volumes,
+                depends_on,
                 cpu: cpu.map(MilliCpu),
                 memory: memory.map(Mebibytes),
-                probes: Probes { startup, liveness, ..Probes::default() },
+                probes,
                 ..ContainerSpec::default()
-            });
+            })
+            .boxed()
+    }
+
+    /// It has an image, and its probes name their port.
+    fn sidecar_container() -> BoxedStrategy<ContainerSpec> {
+        container()
+            .prop_map(|mut sidecar| {
+                sidecar.image.get_or_insert_with(|| ImageRef("side".to_owned()));
+                let probes = &mut sidecar.probes;
+                for probe in [&mut probes.startup, &mut probes.liveness, &mut probes.readiness].into_iter().flatten() {
+                    match &mut probe.check {
+                        ProbeCheck::Http { port, .. } | ProbeCheck::Tcp { port } | ProbeCheck::Grpc { port, .. } => {
+                            port.get_or_insert(9);
+                        }
+                    }
+                }
+                sidecar
+            })
+            .boxed()
+    }
+
+    fn spec() -> BoxedStrategy<ServiceSpec> {
         let scaling = (of(0_u32..9), of(1_u32..9), of(1_u32..9)).prop_map(|(min, max, concurrency)| Scaling {
             min,
             max,
@@ -323,18 +419,14 @@ mod tests {
             ..Scaling::default()
         });
         let labels = btree_map("[a-c]", "[a-z]{0,3}", 0..3);
-        (container, scaling, labels, of(1_u16..9000), of(any::<bool>()), of("[a-z]{1,5}"), settings()).prop_map(
-            |(main, scaling, labels, port, public, service_account, settings)| {
-                let spec = ServiceSpec {
-                    workload: WorkloadSpec { main, service_account, labels, ..WorkloadSpec::default() },
-                    port,
-                    scaling,
-                    public,
-                    ..ServiceSpec::default()
-                };
-                settings.laid_over(spec)
-            },
-        )
+        let parts = (btree_map("[pq]", sidecar_container(), 0..3), btree_map("[vw]", volume().boxed(), 2));
+        (container(), parts, scaling, labels, of(1_u16..9000), of(any::<bool>()), of("[a-z]{1,5}"), settings())
+            .prop_map(|(main, (sidecars, volumes), scaling, labels, port, public, service_account, settings)| {
+                let workload =
+                    WorkloadSpec { main, sidecars, volumes, service_account, labels, ..WorkloadSpec::default() };
+                settings.laid_over(ServiceSpec { workload, port, scaling, public, ..ServiceSpec::default() })
+            })
+            .boxed()
     }
 
     fn everything(spec: &ServiceSpec) -> BTreeSet<FieldPath> {
@@ -345,14 +437,40 @@ mod tests {
         path.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
+    /// The live container of each wanted one, where there is one.
+    fn both<'a>(
+        live: &'a ServiceSpec,
+        wanted: &'a ServiceSpec,
+    ) -> impl Iterator<Item = (&'a ContainerSpec, &'a ContainerSpec)> {
+        let (live, wanted) = (&live.workload, &wanted.workload);
+        let sidecars = live.sidecars.iter().filter_map(|(name, live)| Some((live, wanted.sidecars.get(name)?)));
+        std::iter::once((&live.main, &wanted.main)).chain(sidecars)
+    }
+
     /// A folder that would have to show two secrets, one of them somebody else's.
     fn clash(live: &ServiceSpec, wanted: &ServiceSpec) -> bool {
-        let theirs = |path: &&String| !wanted.workload.main.mounts.contains_key(*path);
-        live.workload.main.mounts.keys().filter(theirs).any(|path| {
-            let name = &live.workload.main.mounts[path].name;
-            let ours = wanted.workload.main.mounts.iter().filter(|(ours, _)| folder(ours) == folder(path));
-            ours.into_iter().any(|(_, secret)| secret.name != *name)
+        both(live, wanted).any(|(live, wanted)| {
+            live.mounts.keys().filter(|path| !wanted.mounts.contains_key(*path)).any(|path| {
+                let name = &live.mounts[path].name;
+                let ours = wanted.mounts.iter().filter(|(ours, _)| folder(ours) == folder(path));
+                ours.into_iter().any(|(_, secret)| secret.name != *name)
+            })
         })
+    }
+
+    /// A container that stays waits for a sidecar that goes.
+    fn dangling(live: &ServiceSpec, wanted: &ServiceSpec) -> bool {
+        let gone =
+            |name: &String| live.workload.sidecars.contains_key(name) && !wanted.workload.sidecars.contains_key(name);
+        both(live, wanted)
+            .any(|(live, wanted)| wanted.depends_on.is_none() && live.depends_on.iter().flatten().any(gone))
+            || both(live, wanted).any(|(_, wanted)| wanted.depends_on.iter().flatten().any(gone))
+            || wanted.workload.sidecars.iter().any(|(_, new)| new.depends_on.iter().flatten().any(gone))
+    }
+
+    fn named<'a>(template: &'a Value, name: &str) -> &'a Value {
+        let containers = template["containers"].as_array().expect("a list");
+        containers.iter().find(|container| container["name"] == name).unwrap_or(&Value::Null)
     }
 
     proptest! {
@@ -362,38 +480,46 @@ mod tests {
             let mut raw = edit(&empty(), &live, &everything(&live)).unwrap();
             // Volumes of others, and a sidecar that shows the first secret's volume too.
             let template = &mut raw["service"]["template"];
-            let secret = |volume: &&Value| volume["secret"].is_object();
-            let shared = template["volumes"].as_array().and_then(|all| all.iter().find(secret)).cloned().unwrap_or_default();
-            array(template, "volumes").insert(0, json!({ "name": "theirs", "gcs": { "bucket": "b" } }));
-            array(template, "volumes").push(json!({ "name": "nobodys", "secret": { "secret": "key" } }));
+            let all = array(template, "volumes");
+            let shared = all.iter().find(|volume| volume["secret"].is_object()).cloned().unwrap_or_default();
+            all.insert(0, json!({ "name": "theirs", "gcs": { "bucket": "b" } }));
+            all.push(json!({ "name": "nobodys", "secret": { "secret": "key" } }));
             let mount = json!({ "name": "theirs", "mountPath": "/theirs" });
             array(&mut template["containers"][0], "volumeMounts").insert(0, mount);
-            let mut sidecar = json!({ "name": "sidecar" });
+            let mut sidecar = json!({ "name": "sidecar", "unknown": 1 });
             if shared.is_object() {
                 sidecar["volumeMounts"] = json!([{ "name": shared["name"], "mountPath": "/anywhere" }]);
             }
             array(template, "containers").push(sidecar);
+            for container in array(template, "containers") {
+                container["unknown"] = json!(7);
+            }
             raw["service"]["unknown"] = json!({ "deep": [1, 2] });
             raw["service"]["template"]["unknown"] = json!("kept");
-            raw["service"]["template"]["containers"][0]["unknown"] = json!(7);
             raw["policy"]["bindings"] = json!([{ "role": "roles/other", "members": ["user:a"] }]);
             let before = fields(&from_wire(&raw).unwrap());
             let asked = fields(&wanted);
             let mut write = everything(&wanted);
             let displaced = |path: &String| rivals(path).iter().any(|rival| asked.contains_key(rival));
-            let removed = |path: &&String| {
-                !asked.contains_key(*path) && (displaced(path) || (ours && path.starts_with("secrets.")))
+            let goes = |path: &String| match carrack_core::fields::sidecar(path) {
+                Some(("sidecar", _)) => false,
+                Some((name, _)) if !wanted.workload.sidecars.contains_key(name) => true,
+                Some((_, field)) => field.starts_with("secrets.") || field.starts_with("volumes."),
+                None => path.starts_with("secrets."),
             };
+            let removed = |path: &&String| !asked.contains_key(*path) && (displaced(path) || (ours && goes(path)));
             write.extend(before.keys().filter(removed).cloned());
             let after = match edit(&raw, &wanted, &write) {
                 Ok(after) => after,
                 Err(error) => {
-                    prop_assert_eq!(error.kind(), ErrorKind::Conflict);
-                    prop_assert!(!ours && clash(&live, &wanted), "{}", error);
+                    prop_assert_eq!(error.kind(), ErrorKind::Conflict, "{}", error);
+                    let reason = if ours { dangling(&live, &wanted) } else { clash(&live, &wanted) };
+                    prop_assert!(reason, "{}", error);
                     return Ok(());
                 }
             };
-            prop_assert!(ours || !clash(&live, &wanted), "nothing is hidden");
+            let hidden = if ours { dangling(&live, &wanted) } else { clash(&live, &wanted) };
+            prop_assert!(!hidden, "nothing is hidden");
             let seen = fields(&from_wire(&after).unwrap());
             for (path, value) in &asked {
                 prop_assert_eq!(seen.get(path), Some(value), "{}", path);
@@ -408,7 +534,10 @@ mod tests {
                 prop_assert_eq!(seen.get(path), None, "{}", path);
             }
             let (old, new) = (&raw["service"]["template"], &after["service"]["template"]);
-            prop_assert_eq!(&new["containers"][1], &old["containers"][1]);
+            prop_assert_eq!(named(new, "sidecar"), named(old, "sidecar"));
+            for name in live.workload.sidecars.keys().filter(|name| !ours || wanted.workload.sidecars.contains_key(*name)) {
+                prop_assert_eq!(&named(new, name)["unknown"], 7, "{}", name);
+            }
             prop_assert_eq!(&new["containers"][0]["volumeMounts"][0], &old["containers"][0]["volumeMounts"][0]);
             let volumes = new["volumes"].as_array().unwrap();
             prop_assert_eq!(&volumes[0], &old["volumes"][0], "theirs stays where it is");
@@ -419,7 +548,8 @@ mod tests {
             let names: BTreeSet<&str> = volumes.iter().filter_map(|volume| volume["name"].as_str()).collect();
             prop_assert_eq!(names.len(), volumes.len());
             let mounted = |name: &str| new.to_string().matches(&format!("\"name\":\"{name}\"")).count() > 1;
-            prop_assert!(names.iter().all(|name| *name == "nobodys" || mounted(name)), "none is left behind");
+            let left = names.iter().filter(|name| name.starts_with("secret-")).all(|name| mounted(name));
+            prop_assert!(left, "none is left behind");
             prop_assert_eq!(&after["service"]["unknown"], &raw["service"]["unknown"]);
             prop_assert_eq!(&after["service"]["template"]["unknown"], "kept");
             prop_assert_eq!(&after["service"]["template"]["containers"][0]["unknown"], 7);
@@ -437,5 +567,70 @@ mod tests {
         let container = &after["service"]["template"]["containers"][0];
         assert_eq!(container["ports"], json!([{ "name": "http1", "containerPort": 9090 }]));
         assert_eq!(container["startupProbe"]["tcpSocket"]["port"], 9090);
+    }
+
+    /// A service with a main container, and a spec with one sidecar `proxy` that `change` makes.
+    fn with_sidecar(change: impl FnOnce(&mut ContainerSpec)) -> ServiceSpec {
+        let mut proxy = ContainerSpec { image: Some(ImageRef("proxy".into())), ..ContainerSpec::default() };
+        change(&mut proxy);
+        let mut spec = ServiceSpec::default();
+        spec.workload.main.image = Some(ImageRef("app".into()));
+        spec.workload.sidecars.insert("proxy".into(), proxy);
+        spec
+    }
+
+    #[test]
+    fn a_first_deploy_with_a_sidecar_tells_who_gets_the_requests() {
+        let mut spec = with_sidecar(|proxy| proxy.depends_on = Some(vec!["main".into()]));
+        spec.workload.main.volumes.insert("cache".into(), "/cache".into());
+        spec.workload.volumes.insert("cache".into(), Volume::Memory { size: Some(Mebibytes(64)) });
+        let after = edit(&empty(), &spec, &everything(&spec)).unwrap();
+        assert_eq!(
+            after["service"]["template"],
+            json!({
+                "containers": [
+                    { "name": "main", "image": "app", "ports": [{ "containerPort": 8080 }],
+                        "resources": { "cpuIdle": true }, "volumeMounts": [{ "name": "cache", "mountPath": "/cache" }] },
+                    { "name": "proxy", "image": "proxy", "resources": { "cpuIdle": true }, "dependsOn": ["main"] },
+                ],
+                "volumes": [{ "name": "cache", "emptyDir": { "medium": "MEMORY", "sizeLimit": "64Mi" } }],
+            })
+        );
+        assert_eq!(fields(&from_wire(&after).unwrap())["sidecars.proxy.depends_on"].to_string(), "[\"main\"]");
+    }
+
+    #[test]
+    fn a_sidecar_that_goes_takes_its_secrets_along_and_nothing_else() {
+        let secret = SecretRef { name: "key".into(), version: "1".into() };
+        let spec = with_sidecar(|proxy| drop(proxy.mounts.insert("/keys/key.pem".into(), secret)));
+        let mut raw = edit(&empty(), &spec, &everything(&spec)).unwrap();
+        let theirs = json!({ "name": "theirs", "image": "x", "unknown": true, "dependsOn": ["app"] });
+        array(template(&mut raw), "containers").push(theirs.clone());
+        let mut without = spec.clone();
+        without.workload.sidecars.clear();
+        let write = ["sidecars.proxy.image", "sidecars.proxy.secrets./keys/key.pem"].map(str::to_owned).into();
+        let after = edit(&raw, &without, &write).unwrap();
+        let left = &after["service"]["template"];
+        assert_eq!((left["containers"].as_array().unwrap().len(), &left["containers"][1]), (2, &theirs));
+        assert_eq!(left.get("volumes"), None);
+        // Another waits for it.
+        raw["service"]["template"]["containers"][2]["dependsOn"] = json!(["proxy"]);
+        let error = edit(&raw, &without, &write).expect_err("it would wait for nothing");
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::Conflict, "refusing to remove sidecar `proxy`: container `theirs` depends on it")
+        );
+    }
+
+    #[test]
+    fn a_sidecar_needs_an_image_and_a_name_of_its_own() {
+        let spec = with_sidecar(|proxy| proxy.image = None);
+        let error = edit(&empty(), &spec, &everything(&spec)).expect_err("nothing could run");
+        assert_eq!((error.kind(), error.field()), (ErrorKind::ConfigInvalid, Some("sidecars.proxy.image")));
+        let spec = with_sidecar(|_| {});
+        let mut raw = empty();
+        raw["service"]["template"]["containers"][0]["name"] = json!("proxy");
+        let error = edit(&raw, &spec, &everything(&spec)).expect_err("the main container is called so");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
     }
 }

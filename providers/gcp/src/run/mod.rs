@@ -3,6 +3,7 @@ pub(crate) mod adopt;
 pub(crate) mod apply;
 mod client;
 mod cloud_sql;
+mod containers;
 mod edit;
 pub(crate) mod evidence;
 mod jobs;
@@ -22,6 +23,7 @@ pub(crate) mod signs;
 mod traffic;
 mod unnamed;
 mod verdict;
+mod volumes;
 mod wire;
 
 use carrack_core::{

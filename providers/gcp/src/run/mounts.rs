@@ -38,6 +38,13 @@ pub(super) struct Mount {
     sub_path: String,
 }
 
+impl Mount {
+    /// The volume's name and the folder, where all of the volume is shown.
+    pub(super) fn whole(&self) -> Option<(&str, &str)> {
+        self.sub_path.is_empty().then_some((&*self.name, &*self.mount_path))
+    }
+}
+
 /// The files that these mounts show, by their absolute paths.
 pub(super) fn files(mounts: &[Mount], volumes: &[Volume], own: &Own<'_>) -> BTreeMap<String, SecretRef> {
     let mut files = BTreeMap::new();
@@ -156,6 +163,19 @@ fn hide(template: &mut Value, container: usize, mount: usize, file: &str) {
         }
     } else if let Some(volume) = unshared(template, container, mount) {
         template["volumes"][volume]["secret"]["items"] = Value::Array(rest);
+    }
+}
+
+/// Without any file that this container shows.
+pub(super) fn hide_all(template: &mut Value, container: usize) {
+    let count = template["containers"][container]["volumeMounts"].as_array().map_or(0, Vec::len);
+    for mount in (0..count).rev() {
+        let Some(volume) = volume_of(template, container, mount) else { continue };
+        let alone = users(template, &template["volumes"][volume]["name"]) == 1;
+        remove(&mut template["containers"][container], "volumeMounts", mount);
+        if alone {
+            remove(template, "volumes", volume);
+        }
     }
 }
 

@@ -5,7 +5,11 @@
 use carrack_core::fields::{FieldPath, FieldValue};
 use serde_json::{Map, Value};
 
-use super::wire::{RECEIPT, ingress_index};
+use super::{
+    containers::is_sidecar,
+    volumes::Source,
+    wire::{RECEIPT, ingress_index, read},
+};
 
 /// A label by which gcloud finds the revision that it made:
 /// <https://cloud.google.com/sdk/gcloud/reference/run/deploy>.
@@ -79,11 +83,16 @@ const OF_CONTAINER: &[&str] = &[
     "startupProbe",
     "livenessProbe",
     "workingDir",
+    "readinessProbe",
+    "dependsOn",
 ];
 const OF_RESOURCES: &[&str] = &["limits", "cpuIdle", "startupCpuBoost"];
 const OF_PORT: &[&str] = &["containerPort", "name"];
 const OF_SECRET_VOLUME: &[&str] = &["secret", "items"];
 const OF_SECRET_FILE: &[&str] = &["path", "version"];
+/// Of a volume, and of what it is made of: memory is told where `medium` says nothing else.
+const OF_VOLUME: &[&str] = &["name", "emptyDir", "gcs", "nfs"];
+const OF_VOLUMES_SOURCE: &[&str] = &["medium", "sizeLimit", "bucket", "readOnly", "mountOptions", "server", "path"];
 const OF_LIMITS: &[&str] = &["cpu", "memory"];
 
 /// Every live field without a key in carrack.toml, in the resource's order. Zeros and documented defaults are none.
@@ -103,45 +112,77 @@ pub(super) fn unnamed(service: &Value) -> Vec<FieldPath> {
         collect(&mut found, &path, &object(interface), |key| index > 0 || !OF_INTERFACE.contains(&key));
     }
     let containers = template["containers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let (volumes, mut shown) = (list(&template["volumes"]), Vec::new());
     for (index, container) in containers.iter().enumerate() {
         let path = format!("template.containers[{index}]");
-        if index != ingress_index(containers) {
+        let main = index == ingress_index(containers);
+        if !main && !is_sidecar(container["name"].as_str().unwrap_or_default()) {
             found.push(path);
             continue;
         }
         collect(&mut found, &format!("{path}."), &object(container), |key| !OF_CONTAINER.contains(&key));
         let resources = &container["resources"];
-        collect(&mut found, &format!("{path}.resources."), &object(resources), |key| !OF_RESOURCES.contains(&key));
+        // More CPU at the start has a key for the main container only.
+        let others = |key: &str| !OF_RESOURCES.contains(&key) || (!main && key == "startupCpuBoost");
+        collect(&mut found, &format!("{path}.resources."), &object(resources), others);
         let limits = object(&resources["limits"]);
         collect(&mut found, &format!("{path}.resources.limits."), &limits, |key| !OF_LIMITS.contains(&key));
         let port = object(&container["ports"][0]);
         collect(&mut found, &format!("{path}.ports[0]."), &port, |key| !OF_PORT.contains(&key));
-        volumes(&mut found, template, &format!("{path}.volumeMounts"), container);
+        let told = |volume: &Value| volume["secret"].is_object() || (main && volume["cloudSqlInstance"].is_object());
+        for (at, mount) in list(&container["volumeMounts"]).iter().enumerate() {
+            let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]);
+            if is_whole(mount) && volume.is_some_and(told) {
+                shown.push(mount["name"].clone());
+            } else if !is_first(container, at) || !volume.is_some_and(is_ours) {
+                found.push(format!("{path}.volumeMounts[{at}]"));
+            }
+        }
+    }
+    for (index, volume) in volumes.iter().enumerate() {
+        of_volume(&mut found, &format!("template.volumes[{index}]"), volume, shown.contains(&volume["name"]));
     }
     found
 }
 
-/// Files of secrets and sockets of Cloud SQL are told in words of carrack.toml, other volumes and their mounts are not.
-fn volumes(found: &mut Vec<FieldPath>, template: &Value, at: &str, container: &Value) {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let (all, mounts) = (list(&template["volumes"]), list(&container["volumeMounts"]));
-    let is_told = |volume: &Value| volume["secret"].is_object() || volume["cloudSqlInstance"].is_object();
-    let whole = |mount: &Value| mount["subPath"].as_str().unwrap_or_default().is_empty();
-    let told =
-        |mount: &Value| whole(mount) && all.iter().any(|volume| is_told(volume) && volume["name"] == mount["name"]);
-    found.extend((0..mounts.len()).filter(|index| !told(&mounts[*index])).map(|index| format!("{at}[{index}]")));
-    for (index, volume) in all.iter().enumerate() {
-        let path = format!("template.volumes[{index}]");
-        if !is_told(volume) || !mounts.iter().any(|mount| whole(mount) && mount["name"] == volume["name"]) {
-            found.push(path);
-            continue;
+fn list(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_default()
+}
+
+fn is_whole(mount: &Value) -> bool {
+    mount["subPath"].as_str().unwrap_or_default().is_empty()
+}
+
+/// A volume with a key in carrack.toml.
+fn is_ours(volume: &Value) -> bool {
+    read::<Source>(volume).is_ok_and(|source| source.neutral().is_some())
+}
+
+/// The mount of a volume that carrack.toml can tell: the first that shows all of it.
+fn is_first(container: &Value, at: usize) -> bool {
+    let mounts = list(&container["volumeMounts"]);
+    let same = |other: &Value| is_whole(other) && other["name"] == mounts[at]["name"];
+    same(&mounts[at]) && !mounts[..at].iter().any(same)
+}
+
+/// What a volume has that is not told; all of one that is of another kind, and of a secret that nobody shows. Sockets of
+/// Cloud SQL and files of secrets are told with the mounts that show them.
+fn of_volume(found: &mut Vec<FieldPath>, path: &str, volume: &Value, shown: bool) {
+    let secret = &volume["secret"];
+    if is_ours(volume) {
+        collect(found, &format!("{path}."), &object(volume), |key| !OF_VOLUME.contains(&key));
+        for kind in ["emptyDir", "gcs", "nfs"] {
+            let others = |key: &str| !OF_VOLUMES_SOURCE.contains(&key);
+            collect(found, &format!("{path}.{kind}."), &object(&volume[kind]), others);
         }
-        let secret = &volume["secret"];
+    } else if shown {
         collect(found, &format!("{path}.secret."), &object(secret), |key| !OF_SECRET_VOLUME.contains(&key));
         for (index, item) in list(&secret["items"]).iter().enumerate() {
             let path = format!("{path}.secret.items[{index}].");
             collect(found, &path, &object(item), |key| !OF_SECRET_FILE.contains(&key));
         }
+    } else {
+        found.push(path.to_owned());
     }
 }
 
@@ -259,8 +300,6 @@ mod tests {
                 "template.vpcAccess.networkInterfaces[1].network",
                 "template.containers[0]",
                 "template.containers[1].resources.limits.nvidia.com/gpu",
-                "template.containers[1].volumeMounts[0]",
-                "template.volumes[0]",
                 "template.volumes[1].secret.items[0].mode",
                 "template.volumes[2]",
             ]

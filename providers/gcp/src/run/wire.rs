@@ -8,18 +8,20 @@ use carrack_core::{
     receipt::{self, Receipt},
     secret::LATEST,
     spec::{
-        ContainerSpec, EnvValue, ImageRef, Mebibytes, MilliCpu, Probe, ProbeCheck, Probes, RevisionId, Scaling,
-        SecretRef, ServiceSpec, WorkloadSpec,
+        ContainerSpec, EnvValue, ImageRef, Mebibytes, MilliCpu, Probe, ProbeCheck, RevisionId, Scaling, SecretRef,
+        ServiceSpec, WorkloadSpec,
     },
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    mounts::{Mount, Volume, files},
+    containers::{Surroundings, is_sidecar},
+    mounts::{Mount, Volume},
     scalars,
     secret_names::Own,
     traffic::{LATEST as TO_LATEST, targets},
+    volumes::Source,
 };
 use crate::iam;
 
@@ -65,21 +67,25 @@ pub(super) struct RevisionScaling {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Container {
+    name: String,
     pub(super) image: String,
-    command: Vec<String>,
-    args: Vec<String>,
-    env: Vec<Env>,
-    resources: Resources,
+    pub(super) command: Vec<String>,
+    pub(super) args: Vec<String>,
+    pub(super) env: Vec<Env>,
+    pub(super) resources: Resources,
     ports: Vec<Port>,
-    volume_mounts: Vec<Mount>,
-    startup_probe: Option<WireProbe>,
-    liveness_probe: Option<WireProbe>,
+    pub(super) volume_mounts: Vec<Mount>,
+    pub(super) depends_on: Vec<String>,
+    pub(super) working_dir: String,
+    pub(super) startup_probe: Option<WireProbe>,
+    pub(super) liveness_probe: Option<WireProbe>,
+    pub(super) readiness_probe: Option<WireProbe>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Resources {
-    limits: BTreeMap<String, String>,
+pub(super) struct Resources {
+    pub(super) limits: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,8 +97,8 @@ struct Port {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Env {
-    name: String,
+pub(super) struct Env {
+    pub(super) name: String,
     #[serde(default)]
     value: String,
     value_source: Option<ValueSource>,
@@ -113,7 +119,7 @@ struct SecretKeyRef {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct WireProbe {
+pub(super) struct WireProbe {
     initial_delay_seconds: Option<u32>,
     timeout_seconds: Option<u32>,
     period_seconds: Option<u32>,
@@ -237,7 +243,7 @@ impl Service {
 
     fn summary(&self, spec: &ServiceSpec) -> ServiceSummary {
         ServiceSummary {
-            secrets: spec.workload.main.live_secrets(),
+            secrets: spec.workload.live_secrets(),
             name: short_name(&self.name).to_owned(),
             url: (!self.uri.is_empty()).then(|| self.uri.clone()),
             readiness: self.terminal_condition.readiness(self.reconciling),
@@ -313,13 +319,25 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
     let index = raw["service"]["template"]["containers"].as_array().map_or(0, |list| ingress_index(list));
     let template = service.template;
     let own = Own::of(&raw["service"]);
-    let main = template.containers.into_iter().nth(index).unwrap_or_default();
-    let port = main.ports.first().and_then(|port| port.container_port);
-    let own_port = port.unwrap_or(DEFAULT_PORT);
+    let volumes = match &raw["service"]["template"]["volumes"] {
+        Value::Array(list) => list.iter().map(read::<Source>).collect::<Result<Vec<_>>>()?,
+        _ => Vec::new(),
+    };
+    let volumes = volumes.iter().filter_map(Source::neutral).collect();
+    let name = template.containers.get(index).map_or_else(String::new, |main| main.name.clone());
+    let surroundings = Surroundings { all: &template.volumes, volumes: &volumes, own: &own, main: name };
+    let (mut main, mut sidecars, mut port) = (ContainerSpec::default(), BTreeMap::new(), None);
+    for (place, container) in template.containers.into_iter().enumerate() {
+        if place == index {
+            port = container.ports.first().and_then(|port| port.container_port);
+            main = surroundings.neutral(container, Some(port.unwrap_or(DEFAULT_PORT)));
+        } else if is_sidecar(&container.name) {
+            sidecars.insert(container.name.clone(), surroundings.neutral(container, None));
+        }
+    }
     let policy = &raw["policy"];
     let public =
         if service.invoker_iam_disabled { Some(true) } else { policy.is_object().then(|| iam::is_public(policy)) };
-    let limit = |name: &str| main.resources.limits.get(name).map(String::as_str);
     let mut spec = ServiceSpec {
         port,
         public,
@@ -332,21 +350,9 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
         workload: WorkloadSpec {
             service_account: template.service_account,
             labels: service.labels,
-            main: ContainerSpec {
-                cpu: limit("cpu").and_then(parse_cpu),
-                memory: limit("memory").and_then(parse_memory),
-                image: (!main.image.is_empty()).then_some(ImageRef(main.image)),
-                command: (!main.command.is_empty()).then_some(main.command),
-                args: (!main.args.is_empty()).then_some(main.args),
-                mounts: files(&main.volume_mounts, &template.volumes, &own),
-                env: main.env.into_iter().map(|env| (env.name.clone(), env.neutral(&own))).collect(),
-                probes: Probes {
-                    startup: main.startup_probe.and_then(|probe| probe.neutral(own_port)),
-                    liveness: main.liveness_probe.and_then(|probe| probe.neutral(own_port)),
-                    ..Probes::default()
-                },
-                ..ContainerSpec::default()
-            },
+            main,
+            sidecars,
+            volumes,
             ..WorkloadSpec::default()
         },
         ..ServiceSpec::default()
@@ -356,7 +362,7 @@ pub(super) fn from_wire(raw: &Value) -> Result<ServiceSpec> {
 }
 
 impl Env {
-    fn neutral(self, own: &Own<'_>) -> EnvValue {
+    pub(super) fn neutral(self, own: &Own<'_>) -> EnvValue {
         let Some(source) = self.value_source.and_then(|source| source.secret_key_ref) else {
             return EnvValue::Plain(self.value);
         };
@@ -367,7 +373,7 @@ impl Env {
 
 impl WireProbe {
     /// Defaults are those of <https://cloud.google.com/run/docs/reference/rest/v2/Container#Probe>.
-    fn neutral(self, own_port: u16) -> Option<Probe> {
+    pub(super) fn neutral(self, own_port: u16) -> Option<Probe> {
         let other = |port: Option<u16>| port.filter(|port| *port != own_port && *port != 0);
         let check = if let Some(http) = self.http_get {
             let path = if http.path.is_empty() { "/".to_owned() } else { http.path };
@@ -390,7 +396,7 @@ impl WireProbe {
 }
 
 /// `1`, `0.5` or `500m`: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>.
-fn parse_cpu(text: &str) -> Option<MilliCpu> {
+pub(super) fn parse_cpu(text: &str) -> Option<MilliCpu> {
     if let Some(milli) = text.strip_suffix('m') {
         return milli.parse().ok().map(MilliCpu);
     }
@@ -399,7 +405,7 @@ fn parse_cpu(text: &str) -> Option<MilliCpu> {
 }
 
 /// Whole mebibytes; a size in other units is rounded down.
-fn parse_memory(text: &str) -> Option<Mebibytes> {
+pub(super) fn parse_memory(text: &str) -> Option<Mebibytes> {
     const UNITS: [(&str, f64); 7] =
         [("Ki", 1024.0), ("Mi", 1_048_576.0), ("Gi", 1_073_741_824.0), ("k", 1e3), ("M", 1e6), ("G", 1e9), ("", 1.0)];
     let (number, unit) = UNITS.iter().find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, unit)))?;
