@@ -33,12 +33,14 @@ use crate::support::LocalCloud;
 
 /// Cells side by side, each on a local cloud of its own: a rule is for all who call.
 const CLOUDS: usize = 5;
+/// That of a program's first thread.
+const STACK: usize = 8 << 20;
 
 static NUMBER: AtomicUsize = AtomicUsize::new(1);
 
 pub(crate) fn add(trials: &mut Vec<Trial>) {
     for flow in FLOWS {
-        trials.push(Trial::test(format!("faults::{flow:?}").to_lowercase(), move || walk(flow)));
+        trials.push(Trial::test(format!("faults::{flow:?}").to_lowercase(), move || with_room(|| walk(flow))));
     }
     for flow in [Flow::First, Flow::Tagged, Flow::Route, Flow::Rollout, Flow::Destroy] {
         trials.push(Trial::test(format!("faults::killed_{flow:?}").to_lowercase(), move || kill::walk(flow)));
@@ -80,9 +82,10 @@ fn walk(flow: Flow) -> Result<(), Failed> {
         }
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| work(first));
+        let roomy = || std::thread::Builder::new().stack_size(STACK);
+        roomy().spawn_scoped(scope, || work(first)).expect("a thread");
         for _ in 1..CLOUDS {
-            scope.spawn(|| work(LocalCloud::start()));
+            roomy().spawn_scoped(scope, || work(LocalCloud::start())).expect("a thread");
         }
     });
     let went = went.into_inner().map_err(|_| "a worker failed")?;
@@ -90,6 +93,14 @@ fn walk(flow: Flow) -> Result<(), Failed> {
     wrong.extend(went.iter().filter_map(|one| Some(format!("{} × {}: {}", one.class, one.fault, one.wrong.as_ref()?))));
     println!("{}", table(flow, &went, begun.elapsed().as_secs_f32()));
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// A test's own stack is too small for a whole deploy that is built without optimisation.
+fn with_room(work: impl FnOnce() -> Result<(), Failed> + Send) -> Result<(), Failed> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        thread.map_err(|e| Failed::from(e.to_string()))?.join().map_err(|_| Failed::from("the walk panicked"))?
+    })
 }
 
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T, Failed> {
