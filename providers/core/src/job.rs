@@ -317,7 +317,8 @@ pub fn job_ownership(deploy: &JobDeploy, live: Option<&LiveJob>) -> Ownership {
         present: job_fields(&live.spec).into_keys().collect(),
         recorded: live.receipt.as_ref().map(|receipt| receipt.owned.as_slice()).unwrap_or_default(),
     });
-    three_way(job_fields(&deploy.spec).into_keys().collect(), &deploy.tables, &deploy.exact, live)
+    let sidecars = deploy.spec.workload.sidecars.keys().map(String::as_str).collect();
+    three_way(job_fields(&deploy.spec).into_keys().collect(), &sidecars, &deploy.tables, &deploy.exact, live)
 }
 
 /// Everything in `spec` that this cloud refuses of a job; empty when it can be deployed.

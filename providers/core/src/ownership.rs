@@ -37,7 +37,8 @@ pub fn ownership(
         present: fields(&live.spec).into_keys().collect(),
         recorded: live.receipt.as_ref().map(|receipt| receipt.owned.as_slice()).unwrap_or_default(),
     });
-    three_way(fields(spec).into_keys().collect(), tables, exact, live)
+    let sidecars = spec.workload.sidecars.keys().map(String::as_str).collect();
+    three_way(fields(spec).into_keys().collect(), &sidecars, tables, exact, live)
 }
 
 /// What is live, by the names of its fields.
@@ -49,9 +50,10 @@ pub struct Live<'a> {
     pub recorded: &'a [FieldPath],
 }
 
-/// The rule itself, on names alone.
+/// The rule itself, on names alone. `sidecars` stand in the file, also those of which it names no field.
 pub fn three_way(
     desired: BTreeSet<FieldPath>,
+    sidecars: &BTreeSet<&str>,
     tables: &[FieldPath],
     exact: &[FieldPath],
     live: Option<Live<'_>>,
@@ -60,12 +62,11 @@ pub fn three_way(
         return Ownership { receipt: desired.iter().cloned().collect(), write: desired, kept: Vec::new() };
     };
     let named = |table: &str, names: &[FieldPath]| names.iter().any(|name| name == table);
-    let stays: BTreeSet<&str> = desired.iter().filter_map(|path| Some(sidecar(path)?.0)).collect();
     let displaced = |path: &str| rivals(path).iter().any(|rival| desired.contains(rival));
     let known: BTreeSet<&str> = recorded.iter().filter_map(|path| Some(sidecar(path)?.0)).collect();
     // Of a keyed table that stands in the file, and not in it; and of a sidecar that is not.
     let absent = |path: &str| !desired.contains(path) && keyed_table(path).is_some_and(|table| named(table, tables));
-    let lost = |path: &str| named(SIDECARS, tables) && sidecar(path).is_some_and(|(name, _)| !stays.contains(name));
+    let lost = |path: &str| named(SIDECARS, tables) && sidecar(path).is_some_and(|(name, _)| !sidecars.contains(name));
     let ours = |path: &FieldPath| recorded.contains(path) || keyed_table(path).is_some_and(|table| named(table, exact));
     let our_sidecar =
         |path: &str| named(SIDECARS, exact) || sidecar(path).is_some_and(|(name, _)| known.contains(name));

@@ -362,9 +362,9 @@ async fn what_the_local_cloud_cannot_do_is_refused() {
     for (name, change, code, start) in [
         (
             "volume",
-            json!({ "containers": template(&[])["containers"], "volumes": [{ "name": "v", "nfs": { "server": "s" } }] }),
+            json!({ "containers": template(&[])["containers"], "volumes": [{ "name": "v", "emptyDir": { "medium": "DISK" } }] }),
             12,
-            "The local cloud mounts secrets and folders in memory: volume \"v\" is an NFS share.",
+            "The local cloud mounts secrets, folders in memory, buckets, shares and sockets: volume \"v\" is a folder on disk.",
         ),
         (
             "secret",
