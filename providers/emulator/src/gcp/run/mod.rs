@@ -39,6 +39,7 @@ mod store;
 mod system_log;
 mod template;
 mod update;
+mod vpc;
 
 pub(crate) use self::{
     interfere::{interfere, interfere_with_job},

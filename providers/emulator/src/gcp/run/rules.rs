@@ -6,6 +6,7 @@ use super::{
     names::{Key, TAG_AND_SERVICE, is_revision, is_tag, tag_fits},
     resources,
     template::ingress_index,
+    vpc,
 };
 use crate::gcp::{status::Status, validate::duration_seconds};
 
@@ -113,6 +114,7 @@ impl Rules<'_> {
         }
         connector(key, template)?;
         self.scaling(template)?;
+        vpc::check("template", template)?;
         resources::check("template", template)?;
         resources::quota(template)
     }

@@ -14,7 +14,7 @@ use super::{
     group::{self, Ends, Plan, Trouble, Wanted},
     names::Key,
     system_log::SystemLog,
-    template,
+    template, vpc,
 };
 use crate::{
     gcp::{logging::Source, status::Code},
@@ -171,6 +171,7 @@ pub(super) fn differences(plan: &Plan, log: SystemLog<'_>) {
     if volumes.any(|volume| volume.get("secret").is_some()) && !kind.keeps_files_in_memory() {
         said.insert("The container engine keeps the files of mounted secrets on its disk as long as the container is there; Cloud Run keeps them in memory.".to_owned());
     }
+    said.extend(vpc::told(&plan.template));
     said.extend(group::told_of_shares(&plan.template).map(str::to_owned));
     for text in said {
         log.warning(&text);
