@@ -20,6 +20,7 @@ mod history;
 mod identities;
 mod import;
 mod jobs;
+mod keys;
 mod left_behind;
 mod lifecycle;
 mod logs;

@@ -4,10 +4,12 @@
 //! is a file to answer with instead, `WRITE` one to write `SAY` to at the start, `BYTES` one whose bytes are answered in
 //! hexadecimal digits, `ASK` the address of a neighbour, whose answer goes before. `NEED` is one without which it ends at
 //! once, `DELAY` how many seconds it takes to listen, `SICK` after how many `/ready` fails; with `WHO` it answers when it
-//! started.
+//! started. `/slow` takes three seconds, `/instance` answers who of several it is. HTTP/2 without TLS is answered too.
 //!
 //! As a job's task it says which one it is, works for `WORK` seconds, and fails at its first `FAIL` attempts; with `EXIT`
 //! it ends with that, or only the task of the index `BAD` does.
+mod http2;
+
 use std::{
     env,
     io::{Read, Write},
@@ -75,6 +77,12 @@ fn main() {
                     Ok(0) | Err(_) => return,
                     Ok(count) => request.extend_from_slice(&buffer[..count]),
                 }
+                if request.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(&request) {
+                    continue;
+                }
+                if let Some(rest) = request.strip_prefix(http2::PREFACE) {
+                    return http2::serve(stream, rest.to_vec());
+                }
                 // Requests have no body here; what follows the blank line is the next one.
                 while let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
                     let head: Vec<u8> = request.drain(..end + 4).collect();
@@ -88,7 +96,11 @@ fn main() {
                         (_, true) => "503 Service Unavailable",
                         _ => status.as_str(),
                     };
-                    let answer = fixed.clone().unwrap_or_else(answer);
+                    if path == Some("/slow") {
+                        std::thread::sleep(Duration::from_secs(3));
+                    }
+                    let own = path.filter(|path| ["/slow", "/instance"].contains(path)).map(|_| instance());
+                    let answer = own.unwrap_or_else(|| fixed.clone().unwrap_or_else(answer));
                     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", answer.len());
                     if stream.write_all((head + &answer).as_bytes()).is_err() {
                         return;
@@ -119,6 +131,13 @@ fn task(index: &str) {
         std::process::exit(code.parse().unwrap_or(1));
     }
     println!("task {index} is done");
+}
+
+/// Another one for each process.
+fn instance() -> String {
+    static STARTED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let now = || format!("{:?}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH));
+    STARTED.get_or_init(now).clone()
 }
 
 fn answer() -> String {
