@@ -44,7 +44,7 @@ pub(super) fn told(template: &Value) -> Vec<String> {
         told.push("The local cloud has no first generation: its containers see the machine's own kernel.".to_owned());
     }
     let resources = || template["containers"].as_array().into_iter().flatten().map(|container| &container["resources"]);
-    if resources().any(|resources| resources["cpuIdle"] != true) {
+    if resources().any(|resources| resources.is_object() && resources["cpuIdle"] != true) {
         told.push("The containers have their CPU also between requests, as is asked for; the local cloud never takes it away.".to_owned());
     }
     if resources().any(|resources| resources["startupCpuBoost"] == true) {
