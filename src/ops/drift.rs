@@ -58,8 +58,8 @@ fn file(
     observed: &Observed,
 ) -> Result<Vec<FieldChange>> {
     let Some(live) = &observed.service else { return Ok(Vec::new()) };
-    // Who serves is told beside it.
-    let mut deploy = Deploy { traffic: NewTraffic::None, tag: None, ..deploy.clone() };
+    // Who serves is told beside it; to keep that is refused where nobody does.
+    let mut deploy = Deploy { traffic: NewTraffic::All, tag: None, ..deploy.clone() };
     deploy.spec.workload.main.image = image.filter(|image| image.digest().is_some()).cloned();
     let versions = live.spec.workload.live_secrets();
     let paths: Vec<String> = deploy.spec.workload.secrets().map(|(path, _)| path).collect();

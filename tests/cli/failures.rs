@@ -293,6 +293,8 @@ fn the_status_tells_the_cause() {
     let status = stdout(&ok(carrack(&["status", "--local"])));
     let line = "cause     the program ended with exit code 3 before it listened on port 8080 [exit-at-start]";
     assert_eq!(status.lines().nth(2), Some(line), "{status}");
+    let drift: Vec<&str> = status.lines().filter(|line| line.starts_with("drift ")).collect();
+    assert_eq!(drift, ["drift     service.public is false, and true in the file"], "its step was never begun");
     fs::write(&file, fs::read_to_string(&file).unwrap().replace("EXIT", "FINE")).unwrap();
     ok(carrack(&["deploy", "--local"]));
     let status = stdout(&ok(carrack(&["status", "--local", "--format", "json"])));

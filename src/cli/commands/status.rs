@@ -102,8 +102,8 @@ fn table(
     revisions: &[Revision],
 ) -> Vec<String> {
     let mut lines = vec![format!("service   {name}"), format!("state     {}", words(&live.readiness))];
-    // The first line has it in all.
-    for (name, readiness) in live.conditions.iter().filter(|(name, state)| *name != "Ready" && !is_ready(state)) {
+    // What the line above says is not said again.
+    for (name, readiness) in live.conditions.iter().filter(|(_, state)| !is_ready(state) && **state != live.readiness) {
         lines.push(format!("          {name} {}", words(readiness)));
     }
     if let Some(Cause { code, message, .. }) = cause {
