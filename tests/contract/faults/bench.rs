@@ -14,7 +14,7 @@ use carrack::{
         deploy_secrets::Options,
         destroy,
         registries::Registries,
-        traffic,
+        rollback, traffic,
     },
     registry::{LOCAL_PROJECT, LOCAL_REGION},
 };
@@ -56,11 +56,25 @@ pub(crate) enum Flow {
     Route,
     /// A variable is another one, and the traffic goes over in steps.
     Rollout,
+    /// All traffic goes back to the first of two revisions.
+    Rollback,
+    /// Its settings are made a new one.
+    Restore,
     Destroy,
 }
 
-pub(crate) const FLOWS: [Flow; 8] =
-    [Flow::First, Flow::Change, Flow::Same, Flow::Traffic, Flow::Tagged, Flow::Route, Flow::Rollout, Flow::Destroy];
+pub(crate) const FLOWS: [Flow; 10] = [
+    Flow::First,
+    Flow::Change,
+    Flow::Same,
+    Flow::Traffic,
+    Flow::Tagged,
+    Flow::Route,
+    Flow::Rollout,
+    Flow::Rollback,
+    Flow::Restore,
+    Flow::Destroy,
+];
 
 /// The tag of [`Flow::Tagged`] and [`Flow::Route`].
 pub(crate) const TAG: &str = "next";
@@ -68,7 +82,12 @@ pub(crate) const TAG: &str = "next";
 impl Flow {
     /// Whether a variable is another one in the end.
     pub(crate) const fn changes(self) -> bool {
-        matches!(self, Self::Change | Self::Traffic | Self::Tagged | Self::Route | Self::Rollout)
+        matches!(self, Self::Change | Self::Traffic | Self::Tagged | Self::Route | Self::Rollout | Self::Rollback)
+    }
+
+    /// Whether it begins with two revisions.
+    pub(crate) const fn goes_back(self) -> bool {
+        matches!(self, Self::Route | Self::Rollback | Self::Restore)
     }
 }
 
@@ -244,6 +263,9 @@ impl<'a> Bench<'a> {
 
     /// The command that the faults meet.
     pub(crate) async fn run(&self, cell: &Cell, flow: Flow, renewable: bool) -> Result<RunReport> {
+        if matches!(flow, Flow::Rollback | Flow::Restore) {
+            return Box::pin(self.roll_back(cell, flow, renewable)).await;
+        }
         if !matches!(flow, Flow::Destroy | Flow::Route) {
             return Ok(Box::pin(self.deploy(cell, flow, renewable)).await?.run.unwrap_or_default());
         }
@@ -262,6 +284,20 @@ impl<'a> Bench<'a> {
         Ok(destroy::apply(&self.cx, &*client.provider, &plan).await?.run.unwrap_or_default())
     }
 
+    async fn roll_back(&self, cell: &Cell, flow: Flow, renewable: bool) -> Result<RunReport> {
+        let client = if renewable { &self.renewable } else { &self.fixed };
+        let request = rollback::Request {
+            provider: &*client.provider,
+            ways: &client.registries,
+            name: cell.name.clone(),
+            to: None,
+            config: flow == Flow::Restore,
+            flags: String::new(),
+        };
+        let prepared = rollback::prepare(&self.cx, &request).await?;
+        Ok(rollback::apply(&self.cx, &request, prepared).await?.run.unwrap_or_default())
+    }
+
     /// What is there before it.
     pub(crate) async fn prepare(&self, cell: &Cell, flow: Flow) -> Result<()> {
         if flow == Flow::First {
@@ -269,7 +305,7 @@ impl<'a> Bench<'a> {
         }
         let report = Box::pin(self.deploy(cell, Flow::First, false)).await?;
         cell.first.get_or_init(|| report.revision.as_ref().map(|first| first.0.clone()).unwrap_or_default());
-        if flow == Flow::Route {
+        if flow.goes_back() {
             Box::pin(self.deploy(cell, Flow::Change, false)).await?;
         }
         if flow == Flow::Traffic {

@@ -234,11 +234,11 @@ fn prepared(cloud: &LocalCloud, cell: &Cell, flow: Flow) -> Result<PathBuf> {
         cell.first.get_or_init(|| first.to_owned());
         std::fs::write(place.join("first"), first).map_err(io)?;
     }
-    if flow.changes() {
+    if flow.changes() || flow.goes_back() {
         let text = std::fs::read_to_string(&file).map_err(io)?;
         std::fs::write(&file, text.replace("SAY = \"one\"", "SAY = \"two\"")).map_err(io)?;
     }
-    if flow == Flow::Route {
+    if flow.goes_back() {
         ok(&command(cloud, Flow::First, &file).output().map_err(io)?)?;
     }
     if flow == Flow::Rollout {
@@ -257,6 +257,8 @@ fn command(cloud: &LocalCloud, flow: Flow, file: &Path) -> Command {
             let first = std::fs::read_to_string(file.with_file_name("first")).unwrap_or_default();
             command.args(["traffic", &format!("{first}=30"), "latest=70", "--tag", &format!("{TAG}={first}")])
         }
+        Flow::Rollback => command.arg("rollback"),
+        Flow::Restore => command.args(["rollback", "--config"]),
         _ => command.arg("deploy"),
     };
     command.args(["--local", "-f"]).arg(file);

@@ -42,7 +42,7 @@ pub(crate) fn add(trials: &mut Vec<Trial>) {
     for flow in FLOWS {
         trials.push(Trial::test(format!("faults::{flow:?}").to_lowercase(), move || with_room(|| walk(flow))));
     }
-    for flow in [Flow::First, Flow::Tagged, Flow::Route, Flow::Rollout, Flow::Destroy] {
+    for flow in [Flow::First, Flow::Tagged, Flow::Route, Flow::Rollout, Flow::Rollback, Flow::Restore, Flow::Destroy] {
         trials.push(Trial::test(format!("faults::killed_{flow:?}").to_lowercase(), move || kill::walk(flow)));
     }
     trials.push(Trial::test("faults::interrupted", kill::interrupt));
@@ -182,7 +182,7 @@ async fn one(bench: &Bench<'_>, flow: Flow, class: &Class, fault: &Fault) -> Res
     let twice = report.done.iter().collect::<std::collections::BTreeSet<_>>().len() != report.done.len();
     let is_there = |live: &ObservedService| {
         let said = live.spec.workload.main.env.get("SAY") == Some(&wanted(flow));
-        said && (flow != Flow::Route || live.traffic == served(&cell, flow, live))
+        said && (!matches!(flow, Flow::Route | Flow::Rollback) || live.traffic == served(&cell, flow, live))
     };
     match &live {
         _ if twice => wrong.push(format!("a step was done twice: {report:?}")),
@@ -229,7 +229,7 @@ fn served(cell: &Cell, flow: Flow, live: &ObservedService) -> TrafficSplit {
     let first = RevisionId(cell.first.get().cloned().unwrap_or_default());
     let latest = live.latest_ready.clone().unwrap_or_else(|| first.clone());
     TrafficSplit(match flow {
-        Flow::Tagged => [(first, 100)].into(),
+        Flow::Tagged | Flow::Rollback => [(first, 100)].into(),
         Flow::Route => [(first, 30), (latest, 70)].into(),
         _ => [(latest, 100)].into(),
     })
@@ -272,6 +272,7 @@ async fn finally(bench: &Bench<'_>, cell: &Cell, flow: Flow, more: usize) -> Res
     let revisions = bench.revisions(cell).await?;
     let most = match flow {
         Flow::First | Flow::Same => 1,
+        Flow::Restore => 3,
         _ => 2,
     } + more;
     if revisions.len() > most || bench.services(cell).await? != 1 {

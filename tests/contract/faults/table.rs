@@ -90,6 +90,8 @@ impl Fault {
                 (_, "DELETE") => ErrorKind::Unclassified,
                 _ => ErrorKind::Unhealthy,
             }),
+            // What cannot be asked of the image holds nothing up.
+            _ if matches!(flow, Flow::Rollback | Flow::Restore) && class.service == "registry" => Converged,
             // Without the log the revision is asked all the same.
             _ if flow == Flow::Rollout && class.service == "logging" => Converged,
             // Tried again, looked at again, or applied again.
@@ -103,7 +105,11 @@ impl Fault {
             ("conflict", _) => Failed(ErrorKind::Conflict),
             ("status", _) if self.status == 403 => match flow {
                 // Who may invoke it is not asked of a service that is not there, and does not matter when it goes.
-                Flow::First | Flow::Route | Flow::Destroy if class.is("getIamPolicy") => Converged,
+                Flow::First | Flow::Route | Flow::Rollback | Flow::Restore | Flow::Destroy
+                    if class.is("getIamPolicy") =>
+                {
+                    Converged
+                }
                 _ => Failed(ErrorKind::PermissionDenied),
             },
             _ => Failed(ErrorKind::Unavailable),
