@@ -218,7 +218,7 @@ fn a_new_version_is_taken_up_by_the_next_deploy() {
     let saved = shop.cloud.dir().join("plan.json");
     ok(shop.run(&["plan", "--out", saved.to_str().unwrap()]));
     let text = fs::read_to_string(&saved).unwrap();
-    assert!(text.contains("\"version\": \"2\"") && !text.contains("two"), "{text}");
+    assert!(text.contains("\"version\": \"2\"") && !text.contains("\"two\""), "{text}");
     let planned = ["deploy", "--local", "--plan", saved.to_str().unwrap()];
     ok(shop.run(&["secrets", "disable", "say", "2"]));
     let refused = shop.cloud.carrack().args(planned).output().unwrap();

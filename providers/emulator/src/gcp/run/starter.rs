@@ -55,6 +55,7 @@ impl Starter {
         let log = SystemLog { logs: &self.plan.logs, source: &source };
         log.starting(why);
         differences(&self.plan, log);
+        vpc::told(&self.plan.template).iter().for_each(|text| log.warning(text));
         let port = template::port(&self.plan.template);
         let containers = self.plan.template["containers"].as_array().map_or(&[][..], Vec::as_slice);
         let number = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
@@ -171,7 +172,6 @@ pub(super) fn differences(plan: &Plan, log: SystemLog<'_>) {
     if volumes.any(|volume| volume.get("secret").is_some()) && !kind.keeps_files_in_memory() {
         said.insert("The container engine keeps the files of mounted secrets on its disk as long as the container is there; Cloud Run keeps them in memory.".to_owned());
     }
-    said.extend(vpc::told(&plan.template));
     said.extend(group::told_of_shares(&plan.template).map(str::to_owned));
     for text in said {
         log.warning(&text);
