@@ -39,4 +39,5 @@ mod secrets;
 mod several;
 mod sidecars;
 mod surgical;
+mod threads;
 mod traffic;

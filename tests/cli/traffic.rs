@@ -16,13 +16,13 @@ use crate::{
 const SERVICE: &str = "https://run.googleapis.com/v2/projects/local/locations/us-central1/services/shop";
 
 /// A service of its own on a local cloud of its own.
-struct Shop {
-    cloud: LocalCloud,
-    file: PathBuf,
+pub(crate) struct Shop {
+    pub(crate) cloud: LocalCloud,
+    pub(crate) file: PathBuf,
 }
 
 impl Shop {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::on(LocalCloud::start())
     }
 
@@ -32,7 +32,7 @@ impl Shop {
     }
 
     /// What it answers.
-    fn say(&self, what: &str) {
+    pub(crate) fn say(&self, what: &str) {
         let text = fs::read_to_string(&self.file).unwrap();
         let (before, after) = text.split_once("SAY = ").unwrap();
         let (_, after) = after.split_once('\n').unwrap();
@@ -43,23 +43,23 @@ impl Shop {
         self.command(arguments, &self.file).output().unwrap()
     }
 
-    fn command(&self, arguments: &[&str], file: &Path) -> std::process::Command {
+    pub(crate) fn command(&self, arguments: &[&str], file: &Path) -> std::process::Command {
         let mut command = self.cloud.carrack();
         command.args(arguments).args(["--local", "--color", "never", "-f"]).arg(file).current_dir(self.cloud.dir());
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         ok(self.try_run(arguments))
     }
 
-    fn report(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn report(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--format", "json"]].concat());
         serde_json::from_str(stdout(&output).lines().last().unwrap()).unwrap()
     }
 
     /// Deploys something new, and gives its revision.
-    fn deploy(&self, say: &str, arguments: &[&str]) -> String {
+    pub(crate) fn deploy(&self, say: &str, arguments: &[&str]) -> String {
         self.say(say);
         self.report(&[&["deploy"], arguments].concat())["revision"].as_str().unwrap().to_owned()
     }
@@ -69,7 +69,7 @@ impl Shop {
         self.report(&["traffic"])["traffic"].clone()
     }
 
-    fn live(&self) -> Value {
+    pub(crate) fn live(&self) -> Value {
         self.cloud.call(Method::GET, SERVICE, None)
     }
 
