@@ -3,7 +3,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use carrack_core::{
     adopted::Adopted,
-    spec::{ContainerSpec, Egress, EnvValue, Ingress, MilliCpu, Probe, ProbeCheck, Protocol, SecretRef, ServiceName},
+    spec::{
+        ContainerSpec, Egress, EnvValue, Ingress, MilliCpu, Probe, ProbeCheck, Protocol, SecretRef, ServiceName, Volume,
+    },
 };
 use serde_json::Value as Json;
 use toml::{Table, Value};
@@ -123,14 +125,15 @@ impl Draft {
         self.some("service", "command", main.command.clone());
         self.some("service", "args", main.args.clone());
         self.some("service", "working_dir", main.working_dir.clone());
+        self.some("service", "depends_on", main.depends_on.clone());
         self.some("service", "execution_environment", spec.workload.execution_environment.clone());
         match main.image.as_ref() {
             Some(image) if image.digest().is_some() => self.put("image", "ref", image.0.as_str()),
             Some(image) => self.left.push(format!("image: `{}` has no digest; deploy one with `--image`", image.0)),
             None => {}
         }
-        self.env(main);
-        self.secrets(main);
+        self.env("env", main);
+        self.secrets("secrets", main);
         for (section, table) in [("labels", &spec.workload.labels), ("annotations", &spec.workload.annotations)] {
             for (key, text) in table {
                 self.put(section, key, text.as_str());
@@ -152,22 +155,71 @@ impl Draft {
         self.some("network", "egress", network.egress.map(egress));
         self.some("health", "startup", main.probes.startup.as_ref().map(probe));
         self.some("health", "liveness", main.probes.liveness.as_ref().map(probe));
+        self.some("health", "readiness", main.probes.readiness.as_ref().map(probe));
+        for (name, volume) in &spec.workload.volumes {
+            self.volume(&format!("volumes.{}", quoted(name)), volume, main.volumes.get(name));
+        }
+        for (name, sidecar) in &spec.workload.sidecars {
+            self.sidecar(&format!("sidecars.{}", quoted(name)), sidecar);
+        }
     }
 
-    fn env(&mut self, main: &ContainerSpec) {
-        for (name, value) in &main.env {
+    fn volume(&mut self, section: &str, volume: &Volume, mount: Option<&String>) {
+        match volume {
+            Volume::Memory { size } => {
+                self.put(section, "kind", "memory");
+                self.some(section, "size", size.map(|size| size.to_string()));
+            }
+            Volume::Bucket { name, read_only, options } => {
+                self.put(section, "kind", "bucket");
+                self.put(section, "bucket", name.as_str());
+                self.some(section, "read_only", read_only.then_some(true));
+                self.some(section, "options", (!options.is_empty()).then(|| options.clone()));
+            }
+            Volume::Nfs { server, path, read_only } => {
+                self.put(section, "kind", "nfs");
+                self.put(section, "server", server.as_str());
+                self.put(section, "path", path.as_str());
+                self.some(section, "read_only", read_only.then_some(true));
+            }
+        }
+        self.some(section, "mount", mount.cloned());
+    }
+
+    fn sidecar(&mut self, section: &str, sidecar: &ContainerSpec) {
+        self.some(section, "image", sidecar.image.as_ref().map(|image| image.0.clone()));
+        self.some(section, "command", sidecar.command.clone());
+        self.some(section, "args", sidecar.args.clone());
+        self.some(section, "working_dir", sidecar.working_dir.clone());
+        self.some(section, "depends_on", sidecar.depends_on.clone());
+        self.env(&format!("{section}.env"), sidecar);
+        self.secrets(&format!("{section}.secrets"), sidecar);
+        for (name, path) in &sidecar.volumes {
+            self.put(&format!("{section}.volumes"), name, path.as_str());
+        }
+        let resources = format!("{section}.resources");
+        self.some(&resources, "cpu", sidecar.cpu.map(cpu));
+        self.some(&resources, "memory", sidecar.memory.map(|memory| memory.to_string()));
+        let health = format!("{section}.health");
+        self.some(&health, "startup", sidecar.probes.startup.as_ref().map(probe));
+        self.some(&health, "liveness", sidecar.probes.liveness.as_ref().map(probe));
+        self.some(&health, "readiness", sidecar.probes.readiness.as_ref().map(probe));
+    }
+
+    fn env(&mut self, section: &str, container: &ContainerSpec) {
+        for (name, value) in &container.env {
             let EnvValue::Plain(text) = value else { continue };
             if looks_secret(name, text) {
                 self.left.push(format!(
-                    "env.{name}: its value looks like a secret; store it with `carrack secrets set`, and name it in [secrets]"
+                    "{section}.{name}: its value looks like a secret; store it with `carrack secrets set`, and name it in [secrets]"
                 ));
             } else {
-                self.put("env", name, text.as_str());
+                self.put(section, name, text.as_str());
             }
         }
     }
 
-    fn secrets(&mut self, main: &ContainerSpec) {
+    fn secrets(&mut self, section: &str, main: &ContainerSpec) {
         let mut names: BTreeSet<String> = main.env.keys().cloned().collect();
         let one = |draft: &mut Self, name: &str, field: &str, secret: &SecretRef, mount: Option<&str>| {
             if !secret.stays() {
@@ -182,11 +234,11 @@ impl Draft {
             if let Some(mount) = mount {
                 table.insert("mount".to_owned(), Value::from(mount));
             }
-            draft.put("secrets", name, table);
+            draft.put(section, name, table);
         };
         for (name, value) in &main.env {
             if let EnvValue::Secret(secret) = value {
-                one(self, name, &format!("secrets.{name}"), secret, None);
+                one(self, name, &format!("{section}.{name}"), secret, None);
             }
         }
         for (file, secret) in &main.mounts {
@@ -198,7 +250,7 @@ impl Draft {
             let Some(name) = std::iter::once(word.clone()).chain(numbered).find(|name| !names.contains(name)) else {
                 continue;
             };
-            one(self, &name, &format!("secrets.{file}"), secret, Some(file));
+            one(self, &name, &format!("{section}.{file}"), secret, Some(file));
             names.insert(name);
         }
     }

@@ -160,3 +160,48 @@ fn a_place_and_a_service_have_to_be_there() {
     assert_eq!(missing.status.code(), Some(30), "{}", stderr(&missing));
     assert!(!cloud.dir().join("shop.toml").exists());
 }
+
+#[test]
+fn the_first_plan_of_a_service_with_sidecars_and_volumes_is_empty() {
+    let cloud = LocalCloud::start();
+    let image = cloud.push_app("app").0;
+    let mount = json!([{ "name": "cache", "mountPath": "/cache" }, { "name": "files", "mountPath": "/files" }]);
+    create(
+        &cloud,
+        &json!({ "template": {
+            "volumes": [
+                { "name": "cache", "emptyDir": { "medium": "MEMORY", "sizeLimit": "16Mi" } },
+                { "name": "files", "gcs": { "bucket": "photos", "readOnly": true } },
+            ],
+            "containers": [
+                {
+                    "name": "front", "image": image, "dependsOn": ["side"], "ports": [{ "containerPort": 8080 }],
+                    "readinessProbe": { "httpGet": { "path": "/ready" }, "periodSeconds": 5 },
+                    "volumeMounts": mount,
+                },
+                {
+                    "name": "side", "image": image, "args": ["x"],
+                    "env": [{ "name": "PORT", "value": "9000" }, { "name": "SAY", "value": "side" }],
+                    "resources": { "limits": { "memory": "256Mi" }, "cpuIdle": true },
+                    "startupProbe": { "tcpSocket": { "port": 9000 }, "periodSeconds": 1, "failureThreshold": 30 },
+                    "volumeMounts": [{ "name": "cache", "mountPath": "/shared" }],
+                },
+            ],
+        } }),
+    );
+    let file = cloud.dir().join("carrack.toml");
+    ok(import(&cloud, &file, &[]));
+    let text = fs::read_to_string(&file).unwrap();
+    for part in [
+        "[volumes.cache]",
+        "kind = \"bucket\"",
+        "[sidecars.side]",
+        "[sidecars.side.env]",
+        "readiness = ",
+        "depends_on = ",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("cloud-run]"), "every field has a key: {text}");
+    is_empty(&cloud, &file);
+}

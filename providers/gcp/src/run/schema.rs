@@ -10,7 +10,7 @@ const TRIMMED: &str = include_str!("../../schemas/run.v2.json");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Root {
     Service,
-    #[expect(dead_code, reason = "jobs come with a section of their own")]
+    #[cfg_attr(not(test), expect(dead_code, reason = "a job has no pass-through yet; its fields are only told"))]
     Job,
 }
 

@@ -71,6 +71,7 @@ const SERVICE: &[(&str, Verdict)] = &[
     ("template.containers[].resources.startupCpuBoost", Key("resources.startup_boost")),
     ("template.containers[].resources.limits.cpu", Key("resources.cpu")),
     ("template.containers[].resources.limits.memory", Key("resources.memory")),
+    ("template.containers[].dependsOn", Key("service.depends_on")),
     ("template.containers[].sourceCode", BUILT),
     ("template.containers[].buildConfig", BUILT),
     ("template.containers[].volumeMounts[].name", NAMES),
@@ -81,6 +82,8 @@ const SERVICE: &[(&str, Verdict)] = &[
     ("template.volumes[].secret.items[].mode", FILE),
     ("template.volumes[].secret.defaultMode", FILE),
     ("template.volumes[].cloudSqlInstance", Key("cloud_sql")),
+    ("template.volumes[].gcs", Key("volumes")),
+    ("template.volumes[].nfs", Key("volumes")),
     ("template.sandboxes.templates[].name", NAMES),
 ];
 
@@ -88,14 +91,42 @@ const SERVICE: &[(&str, Verdict)] = &[
 const PROBES: [(&str, &str); 3] = [
     ("template.containers[].startupProbe", "health.startup"),
     ("template.containers[].livenessProbe", "health.liveness"),
-    ("template.containers[].readinessProbe", ""),
+    ("template.containers[].readinessProbe", "health.readiness"),
 ];
 
 /// Headers have no key.
 const HEADERS: &str = "httpGet.httpHeaders";
 
+const REQUESTS: Verdict = Unsupported("nobody sends requests to a job");
+const NOT_YET: Verdict = Unsupported("a job has no key for it and no pass-through yet, and what is live stays");
+const RUN: Verdict = Unsupported("`carrack jobs run` runs it");
+
 /// Of a job alone.
-const JOB: &[(&str, Verdict)] = &[];
+const JOB: &[(&str, Verdict)] = &[
+    ("name", Key("job.name")),
+    ("annotations.\"carrack.dev/receipt\"", Unsupported("Carrack keeps its receipt there")),
+    ("startExecutionToken", RUN),
+    ("runExecutionToken", RUN),
+    ("template.taskCount", Key("job.tasks")),
+    ("template.parallelism", Key("job.parallelism")),
+    ("template.labels", NOT_YET),
+    ("template.annotations", NOT_YET),
+    ("template.client", CLIENT),
+    ("template.clientVersion", CLIENT),
+    ("template.template.maxRetries", Key("job.retries")),
+    ("template.template.timeout", Key("job.timeout")),
+    ("template.template.executionEnvironment", NOT_YET),
+    ("template.template.containers[].command", Key("job.command")),
+    ("template.template.containers[].args", Key("job.args")),
+    ("template.template.containers[].workingDir", NOT_YET),
+    ("template.template.containers[].dependsOn", NOT_YET),
+    ("template.template.containers[].ports", REQUESTS),
+    ("template.template.containers[].startupProbe", NOT_YET),
+    ("template.template.containers[].livenessProbe", REQUESTS),
+    ("template.template.containers[].readinessProbe", REQUESTS),
+    ("template.template.containers[].resources.cpuIdle", REQUESTS),
+    ("template.template.containers[].resources.startupCpuBoost", NOT_YET),
+];
 
 /// `path` is from the resource down; lists are entered by `[]`.
 pub(super) fn verdict(root: Root, path: &str) -> Verdict {
@@ -120,7 +151,7 @@ pub(super) fn verdict(root: Root, path: &str) -> Verdict {
             return Key(key);
         }
     }
-    longest(SERVICE, path).unwrap_or(Verdict::PassThrough)
+    longest(SERVICE, path).unwrap_or(if root == Root::Service { Verdict::PassThrough } else { NOT_YET })
 }
 
 fn longest(table: &[(&str, Verdict)], path: &str) -> Option<Verdict> {
@@ -219,6 +250,7 @@ mod tests {
     #[test]
     fn the_page_has_every_field_of_a_service_and_says_how_it_is_reached() {
         is_complete(Root::Service, "Services");
+        is_complete(Root::Job, "Jobs");
     }
 
     #[test]
@@ -227,6 +259,11 @@ mod tests {
         fields(Root::Service, Root::Service.message(), "", &mut all);
         for (path, _) in SERVICE.iter().filter(|(path, _)| !path.contains("carrack.dev")) {
             assert!(all.keys().any(|field| within(path, field)), "{path}");
+        }
+        let mut of_job = BTreeMap::new();
+        fields(Root::Job, Root::Job.message(), "", &mut of_job);
+        for (path, _) in JOB.iter().filter(|(path, _)| !path.contains("carrack.dev")) {
+            assert!(of_job.keys().any(|field| within(path, field)), "{path}");
         }
         for (probe, _) in PROBES {
             assert!(all.contains_key(&format!("{probe}.{HEADERS}[].name")), "{probe}");
