@@ -5,6 +5,8 @@ mod support;
 mod cases;
 mod faults;
 mod jobs;
+mod secrets;
+mod traffic;
 
 use std::sync::Arc;
 
