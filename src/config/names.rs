@@ -372,10 +372,10 @@ pub(crate) fn federation_provider(text: &str) -> Result<(), Invalid> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn check(rule: fn(&str) -> Result<(), Invalid>, good: &[&str], bad: &[&str]) {
+    pub(in crate::config) fn check(rule: fn(&str) -> Result<(), Invalid>, good: &[&str], bad: &[&str]) {
         for text in good {
             assert_eq!(rule(text), Ok(()), "{text}");
         }

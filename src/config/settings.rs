@@ -180,15 +180,7 @@ fn annotation_key(key: &str) -> Result<(), Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(rule: fn(&str) -> Result<(), Invalid>, good: &[&str], bad: &[&str]) {
-        for text in good {
-            assert_eq!(rule(text), Ok(()), "{text}");
-        }
-        for text in bad {
-            assert!(rule(text).is_err(), "{text}");
-        }
-    }
+    use crate::config::names::tests::check;
 
     #[test]
     fn names_of_networks() {

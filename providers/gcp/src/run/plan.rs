@@ -23,7 +23,7 @@ use super::{
     restore::plan_restore,
     schema::Root,
     traffic::{check_tag, plan_change, route, written},
-    unnamed::{filled_in, unnamed},
+    unnamed::{SERVICE_FIELDS, filled_in, unnamed},
     wire::from_wire,
 };
 
@@ -59,20 +59,6 @@ pub(super) enum Action {
     },
     Delete,
 }
-
-/// The parts of a service that are sent when they differ.
-const PARTS: [&str; 10] = [
-    "labels",
-    "annotations",
-    "description",
-    "ingress",
-    "invokerIamDisabled",
-    "defaultUriDisabled",
-    "customAudiences",
-    "scaling",
-    "template",
-    "traffic",
-];
 
 /// The fields that are the service's and not the revision's, beside the entries of its labels and annotations.
 const OF_SERVICE: [&str; 7] = [
@@ -168,8 +154,9 @@ fn plan_deploy(
                 changes.extend(moved);
                 after["service"]["traffic"] = written(&before["service"]["traffic"], &wanted);
             }
-            let mask: Vec<String> = PARTS
-                .into_iter()
+            let mask: Vec<String> = SERVICE_FIELDS
+                .iter()
+                .copied()
                 .chain(passed.parts())
                 .filter(|part| {
                     before["service"][*part] != after["service"][*part] || (*part == "template" && new_revision)

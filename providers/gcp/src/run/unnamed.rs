@@ -42,8 +42,8 @@ const BOOKKEEPING: &[&str] = &[
     "etag",
 ];
 
-/// Told in words of carrack.toml; or, as the traffic is, by a plan that changes it.
-const OF_SERVICE: &[&str] = &[
+/// Told in words of carrack.toml; or, as the traffic is, by a plan that changes it. They are sent when they differ.
+pub(super) const SERVICE_FIELDS: &[&str] = &[
     "labels",
     "annotations",
     "description",
@@ -98,7 +98,7 @@ const OF_LIMITS: &[&str] = &["cpu", "memory"];
 /// Every live field without a key in carrack.toml, in the resource's order. Zeros and documented defaults are none.
 pub(super) fn unnamed(service: &Value) -> Vec<FieldPath> {
     let mut found = Vec::new();
-    let others = |key: &str| !BOOKKEEPING.contains(&key) && !OF_SERVICE.contains(&key);
+    let others = |key: &str| !BOOKKEEPING.contains(&key) && !SERVICE_FIELDS.contains(&key);
     collect(&mut found, "", &service.as_object().cloned().unwrap_or_default(), others);
     collect(&mut found, "scaling.", &object(&service["scaling"]), |key| !OF_SERVICE_SCALING.contains(&key));
     let template = &service["template"];

@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::{
     rules::invalid,
-    template::{self, cpu_millis, memory_bytes, parse_cpu, parse_memory},
+    template::{self, DEFAULT_INSTANCES, cpu_millis, memory_bytes, parse_cpu, parse_memory},
 };
 use crate::gcp::status::Status;
 
@@ -103,14 +103,11 @@ pub(super) fn room(template: &Value) -> u64 {
     cpu.min(memory)
 }
 
-/// What is filled in where nobody says how many: <https://cloud.google.com/run/docs/configuring/max-instances#default>
-const FILLED_IN: u64 = 100;
-
 /// The most instances that somebody asked for have to fit into the quota; what Google fills in is made to fit.
 pub(super) fn quota(template: &Value) -> Result<(), Status> {
     let most = template["scaling"]["maxInstanceCount"].as_u64().unwrap_or(0);
     let room = room(template);
-    if most <= room.max(FILLED_IN) {
+    if most <= room.max(DEFAULT_INSTANCES as u64) {
         return Ok(());
     }
     let all = |one: Option<u64>| one.unwrap_or(0).saturating_mul(most);

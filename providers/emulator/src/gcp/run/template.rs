@@ -13,7 +13,7 @@ const DEFAULT_CPU: &str = "1000m";
 /// <https://cloud.google.com/run/docs/about-concurrency#defaults>
 const DEFAULT_CONCURRENCY: usize = 80;
 /// <https://cloud.google.com/run/docs/configuring/max-instances#default>
-const DEFAULT_INSTANCES: usize = 100;
+pub(super) const DEFAULT_INSTANCES: usize = 100;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Fills in what the caller left out, as the answer to a create shows it.
@@ -36,7 +36,7 @@ pub(crate) fn fill(spec: &mut Map<String, Value>, project_number: &str) {
         }
     }
     // What the region's quota has no room for is not taken by default.
-    let most = resources::room(&Value::Object(template.clone())).min(100);
+    let most = resources::room(&Value::Object(template.clone())).min(DEFAULT_INSTANCES as u64);
     if let Some(Value::Object(scaling)) = template.get_mut("scaling") {
         default(scaling, "maxInstanceCount", || json!(most));
     }
